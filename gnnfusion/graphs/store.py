@@ -1,0 +1,444 @@
+"""The packed, memory-mapped store of sample graphs: node features, pointers, targets, splits.
+
+A store is a folder with ``graphs.safetensors`` (tensors, read through a memory map) and
+``store.json`` (schema, extractor settings and what they were fitted to). For S samples:
+
+=====================  ==========================================================================
+``x/M``                node features of modality M, ``[N, *shape]``
+``pos/M``              positions, float32 ``[N, P]``; absent where nodes have none
+``ptr/M``              row pointers, int64 ``[S + 1]``
+``y/T``                labels of task T: int32 ``[S]``, uint8 ``[S, C]`` or float32 ``[S, d]``
+``mask/T``             uint8 ``[S]``; 1 where labelled
+``id/bytes, id/ptr``   row ids, UTF-8
+``split``              uint8 ``[S]``; index into ``SPLITS``
+``context/group``      int32 ``[S]``, with ``context/order`` float64 ``[S]``, if there is context
+``edge/A/R/B``         given edges, int32 ``[2, E]`` local to their sample, with ``edgeptr/...``
+                       and optionally ``edgeattr/...``
+=====================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from gnnfusion.errors import StoreError
+from gnnfusion.features.nodes import NodeSpec
+from gnnfusion.schema import SPLITS, Schema
+
+FORMAT = 1
+TENSORS = "graphs.safetensors"
+META = "store.json"
+
+_SAFETENSORS_NAMES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32",
+    "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PackedNodes:
+    """All nodes of one modality: features ``[N, *shape]``, positions ``[N, P]``, pointers."""
+
+    x: Tensor
+    pos: Tensor
+    ptr: Tensor
+    spec: NodeSpec
+
+
+class GraphStore:
+    """Sample graphs, packed; nothing is read from disk before it is asked for.
+
+    Parameters
+    ----------
+    meta
+        What ``store.json`` holds: ``schema``, ``modalities``, ``tasks``.
+    tensors
+        Mapping of the tensor names above to tensors.
+    """
+
+    def __init__(self, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        self.meta = dict(meta)
+        self.tensors = tensors
+        self.schema = Schema.from_dict(meta["schema"])
+
+    @classmethod
+    def open(cls, path: str | Path) -> GraphStore:
+        """Open a store folder; takes milliseconds whatever its size.
+
+        Raises
+        ------
+        StoreError
+            The folder is no store, of another format, truncated or inconsistent.
+        """
+        path = Path(path)
+        if not (path / META).is_file() or not (path / TENSORS).is_file():
+            raise StoreError(f"{path} is not a graph store; make one with `gnnfusion build`")
+        try:
+            meta = json.loads((path / META).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise StoreError(f"{path / META} is corrupt; build the store again") from error
+        if meta.get("format") != FORMAT:
+            raise StoreError(
+                f"{path} has format {meta.get('format')!r}, this version reads {FORMAT}; "
+                "build the store again"
+            )
+        try:
+            store = cls(meta, _LazyTensors(path / TENSORS))
+        except SafetensorError as error:
+            raise StoreError(
+                f"{path / TENSORS} is corrupt or truncated; build the store again"
+            ) from error
+        store._check(path)
+        return store
+
+    def save(self, path: str | Path) -> None:
+        """Write this store to a folder."""
+        streams = {
+            name: Stream.of(np.ascontiguousarray(self.tensors[name].numpy()))
+            for name in self.tensors
+        }
+        write_store(Path(path), self.meta, streams)
+
+    def _check(self, path: Path) -> None:
+        needed = ["split", "id/bytes", "id/ptr"]
+        needed += [f"{part}/{m}" for m in self.schema.modality_names for part in ("x", "ptr")]
+        needed += [f"{part}/{t}" for t in self.schema.task_names for part in ("y", "mask")]
+        for name in needed:
+            if name not in self.tensors:
+                raise StoreError(f"{path} lacks the tensor {name!r}; build the store again")
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    @cached_property
+    def split(self) -> Tensor:
+        """Split of each sample, uint8 ``[S]``, an index into ``SPLITS``."""
+        return self.tensors["split"]
+
+    def rows(self, *splits: str) -> Tensor:
+        """Rows of the named splits in order; of all samples if none is named."""
+        if not splits:
+            return torch.arange(len(self))
+        codes = torch.tensor([SPLITS.index(s) for s in splits], dtype=self.split.dtype)
+        return torch.isin(self.split, codes).nonzero().squeeze(1)
+
+    def with_split(self, split: Tensor) -> GraphStore:
+        """The same samples under another split (uint8 ``[S]``); tensors are shared."""
+        tensors = _Overlay(self.tensors, {"split": split.to(torch.uint8)})
+        return GraphStore(self.meta, tensors)
+
+    def ids(self, rows: Tensor | None = None) -> list[str]:
+        """Row ids, of all samples by default."""
+        data, ptr = self.tensors["id/bytes"].numpy(), self.tensors["id/ptr"].tolist()
+        chosen = range(len(self)) if rows is None else rows.tolist()
+        return [bytes(data[ptr[r] : ptr[r + 1]]).decode("utf-8") for r in chosen]
+
+    def spec(self, modality: str) -> NodeSpec:
+        """Layout of the modality's nodes."""
+        return NodeSpec.from_dict(self.meta["modalities"][modality]["spec"])
+
+    def nodes(self, modality: str) -> PackedNodes:
+        """All nodes of one modality, as views of the memory map."""
+        if modality not in self._nodes:
+            spec = self.spec(modality)
+            x = self.tensors[f"x/{modality}"]
+            pos = (
+                self.tensors[f"pos/{modality}"]
+                if spec.position
+                else torch.empty(len(x), 0, dtype=torch.float32)
+            )
+            self._nodes[modality] = PackedNodes(x, pos, self.tensors[f"ptr/{modality}"], spec)
+        return self._nodes[modality]
+
+    @cached_property
+    def _nodes(self) -> dict[str, PackedNodes]:
+        return {}
+
+    def classes(self, task: str) -> tuple[str, ...]:
+        """Class labels of a task in the order of its indices; empty for regression."""
+        return tuple(self.meta["tasks"].get(task, {}).get("classes", ()))
+
+    def target(self, task: str) -> Tensor:
+        """Labels of a task (see the module's table)."""
+        return self.tensors[f"y/{task}"]
+
+    def mask(self, task: str) -> Tensor:
+        """Which samples have a label for the task, bool ``[S]``."""
+        return self.tensors[f"mask/{task}"].bool()
+
+    @cached_property
+    def masks(self) -> Tensor:
+        """Which samples have which labels, bool ``[S, T]`` in the order of the schema."""
+        if not self.schema.tasks:
+            return torch.zeros(len(self), 0, dtype=torch.bool)
+        return torch.stack([self.mask(t) for t in self.schema.task_names], 1)
+
+    @cached_property
+    def given_types(self) -> tuple[tuple[str, str, str], ...]:
+        """Relations whose edges are stored with each sample."""
+        names = sorted(n for n in self.tensors if n.startswith("edge/"))
+        return tuple(tuple(n.split("/", 3)[1:]) for n in names)  # type: ignore[misc]
+
+    # -- context ----------------------------------------------------------------------------
+
+    def units(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Table rows whose nodes make up each sample's graph: itself and its context.
+
+        Parameters
+        ----------
+        rows
+            The B samples.
+
+        Returns
+        -------
+        rows, sample, offset
+            ``[U]`` each, sorted by sample, then by offset: the row, the sample (0..B-1) it
+            belongs to, and its place in the order relative to that sample (0 = itself).
+        """
+        if self.schema.context is None:
+            return rows, torch.arange(len(rows)), torch.zeros(len(rows), dtype=torch.long)
+        context = self.schema.context
+        order, rank, line = self._context_lines
+        offset = torch.arange(-context.before, context.after + 1)
+        place = rank[rows].unsqueeze(1) + offset
+        inside = (place >= 0) & (place < len(order))
+        neighbour = order[place.clamp(0, len(order) - 1)]
+        # A line is one group within one split, so context never crosses a split.
+        inside &= line[neighbour] == line[rows].unsqueeze(1)
+        sample, column = inside.nonzero(as_tuple=True)
+        return neighbour[inside], sample, offset[column]
+
+    @cached_property
+    def _context_lines(self) -> tuple[Tensor, Tensor, Tensor]:
+        group = self.tensors["context/group"].numpy().astype(np.int64)
+        line = group * len(SPLITS) + self.split.numpy()
+        order = np.lexsort((self.tensors["context/order"].numpy(), line))
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        return torch.from_numpy(order), torch.from_numpy(rank), torch.from_numpy(line)
+
+
+# -- reading ----------------------------------------------------------------------------------
+
+
+class _LazyTensors(Mapping[str, Tensor]):
+    """Tensors of a safetensors file, mapped on first use."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = safe_open(str(path), framework="pt")
+        self._names = frozenset(self._file.keys())
+        self._loaded: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._loaded:
+            self._loaded[name] = self._file.get_tensor(name)
+        return self._loaded[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._names))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class _Overlay(Mapping[str, Tensor]):
+    """A mapping with some entries replaced, without touching the others."""
+
+    def __init__(self, below: Mapping[str, Tensor], above: Mapping[str, Tensor]) -> None:
+        self._below, self._above = below, above
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._above[name] if name in self._above else self._below[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._above or name in self._below
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self._below, *self._above}))
+
+    def __len__(self) -> int:
+        return len({*self._below, *self._above})
+
+
+# -- writing ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A tensor to be written block by block along its first axis, never all in memory."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    blocks: Callable[[], Iterator[np.ndarray]]
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Stream:
+        """A stream of one block."""
+        return cls(array.shape, str(array.dtype), lambda: iter([array]))
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+
+def write_store(path: Path, meta: Mapping[str, Any], streams: Mapping[str, Stream]) -> None:
+    """Write a store under a temporary name and rename it, so that no half store is ever seen.
+
+    The bytes depend on `meta` and the streams alone: names are sorted and nothing is dated.
+
+    Raises
+    ------
+    StoreError
+        A stream gave more or fewer bytes than its shape says.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        folder.chmod(0o755)
+        text = json.dumps({"format": FORMAT, **meta}, indent=1, sort_keys=False, allow_nan=False)
+        (folder / META).write_text(text + "\n", encoding="utf-8")
+        _write_tensors(folder / TENSORS, streams)
+        _replace_folder(folder, path)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _write_tensors(path: Path, streams: Mapping[str, Stream]) -> None:
+    # Widest types first, so that every tensor begins at a multiple of its own item size.
+    names = sorted(streams, key=lambda n: (-np.dtype(streams[n].dtype).itemsize, n))
+    header: dict[str, Any] = {}
+    end = 0
+    for name in names:
+        stream = streams[name]
+        header[name] = {
+            "dtype": _SAFETENSORS_NAMES[stream.dtype],
+            "shape": list(stream.shape),
+            "data_offsets": [end, end + stream.nbytes],
+        }
+        end += stream.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            stream, written = streams[name], 0
+            for block in stream.blocks():
+                data = np.ascontiguousarray(block, dtype=stream.dtype)
+                written += data.nbytes
+                file.write(data.data if data.size else b"")
+            if written != stream.nbytes:
+                raise StoreError(f"tensor {name!r}: {written} bytes came, {stream.nbytes} expected")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace_folder(folder: Path, path: Path) -> None:
+    """Put `folder` where `path` is; an older store there is moved aside first, then removed."""
+    if not path.exists():
+        folder.rename(path)
+        return
+    if not (path / META).is_file() and any(path.iterdir()):
+        raise StoreError(f"{path} exists and is no graph store; name another folder")
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    path.rename(aside / "store")
+    folder.rename(path)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+# -- from memory ------------------------------------------------------------------------------
+
+
+def pack_ids(ids: Sequence[str]) -> dict[str, np.ndarray]:
+    """Ids as the two tensors ``id/bytes`` and ``id/ptr``."""
+    encoded = [i.encode("utf-8") for i in ids]
+    ptr = np.zeros(len(ids) + 1, dtype=np.int64)
+    np.cumsum([len(e) for e in encoded], out=ptr[1:])
+    return {"id/bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8).copy(), "id/ptr": ptr}
+
+
+def store_from_arrays(
+    schema: Schema,
+    nodes: Mapping[str, np.ndarray | Sequence[np.ndarray]],
+    targets: Mapping[str, np.ndarray],
+    *,
+    split: np.ndarray,
+    masks: Mapping[str, np.ndarray] | None = None,
+    classes: Mapping[str, Sequence[str]] | None = None,
+    ids: Sequence[str] | None = None,
+) -> GraphStore:
+    """A store in memory from feature vectors.
+
+    Parameters
+    ----------
+    schema
+        Its modalities (any kind) and tasks name the arrays.
+    nodes
+        For each modality ``[S, n, *shape]``, or one array ``[n_s, *shape]`` per sample (``n_s``
+        may be 0: absent).
+    targets
+        For each task its labels, ``[S]`` or ``[S, d]``; NaN means unlabelled.
+    split
+        ``[S]``, an index into ``SPLITS``.
+    masks
+        ``[S]`` per task; by default, where the label is not NaN.
+    classes
+        Class names per class task; by default ``0 .. max``.
+    ids
+        By default the row numbers.
+    """
+    count = len(split)
+    tensors: dict[str, np.ndarray] = pack_ids(ids or [str(i) for i in range(count)])
+    tensors["split"] = np.asarray(split, dtype=np.uint8)
+    modalities: dict[str, Any] = {}
+    for m in schema.modalities:
+        arrays = [np.asarray(a) for a in nodes[m.name]]
+        ptr = np.zeros(count + 1, dtype=np.int64)
+        np.cumsum([len(a) for a in arrays], out=ptr[1:])
+        shape = next((a.shape[1:] for a in arrays if a.size), arrays[0].shape[1:])
+        x = np.concatenate([a.reshape(len(a), *shape) for a in arrays])
+        tensors[f"x/{m.name}"], tensors[f"ptr/{m.name}"] = x, ptr
+        spec = NodeSpec(tuple(shape), str(x.dtype), ("index",))
+        index = np.arange(len(x)) - np.repeat(ptr[:-1], np.diff(ptr))
+        tensors[f"pos/{m.name}"] = index[:, None].astype(np.float32)
+        modalities[m.name] = {"spec": spec.to_dict(), "settings": {}, "state": {}}
+    task_meta: dict[str, Any] = {}
+    for t in schema.tasks:
+        y = np.asarray(targets[t.name])
+        empty = np.isnan(y.astype(float)).reshape(count, -1).any(1)
+        mask = ~empty if masks is None or t.name not in masks else np.asarray(masks[t.name], bool)
+        y = np.where(mask.reshape(-1, *[1] * (y.ndim - 1)), y, 0)
+        if t.kind == "regression":
+            y = y.reshape(count, -1).astype(np.float32)
+            task_meta[t.name] = {"classes": []}
+        else:
+            y = y.astype(np.uint8 if t.kind == "multilabel" else np.int32)
+            number = y.shape[1] if t.kind == "multilabel" else int(y.max()) + 1
+            names = (classes or {}).get(t.name) or [str(c) for c in range(max(number, 2))]
+            task_meta[t.name] = {"classes": list(names)}
+        tensors[f"y/{t.name}"], tensors[f"mask/{t.name}"] = y, mask.astype(np.uint8)
+    meta = {
+        "schema": replace(schema, table=schema.table or "memory").to_dict(),
+        "modalities": modalities,
+        "tasks": task_meta,
+    }
+    return GraphStore(meta, {n: torch.from_numpy(a) for n, a in tensors.items()})
