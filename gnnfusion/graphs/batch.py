@@ -1,0 +1,168 @@
+"""A batch of sample graphs: every node and edge type present, possibly empty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gnnfusion.graphs.index import pointers, ranges
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.graphs.topology import (
+    Edges,
+    EdgeType,
+    Layout,
+    NodeLayout,
+    Topology,
+    default_rules,
+)
+
+
+@dataclass(frozen=True)
+class GraphBatch:
+    """B sample graphs in packed form.
+
+    Task node t of sample b has the index ``b * T + t``. Context rows bring nodes, but neither
+    task nodes nor labels.
+
+    Parameters
+    ----------
+    rows
+        Store row of each sample, ``[B]``.
+    nodes
+        Per modality: features ``[n, *shape]``, positions ``[n, P]``, pointers ``[U + 1]``.
+    sample, offset
+        Sample of each unit ``[U]``, and its place in the order relative to that sample.
+    edges
+        Per relation: ``index`` ``[2, E]``.
+    tasks
+        Names of the T tasks.
+    targets
+        Labels per task, ``[B]`` or ``[B, d]``.
+    masks
+        Which labels exist, bool ``[B, T]``.
+    """
+
+    rows: Tensor
+    nodes: Mapping[str, NodeLayout]
+    sample: Tensor
+    offset: Tensor
+    edges: Mapping[EdgeType, Edges]
+    tasks: tuple[str, ...]
+    targets: Mapping[str, Tensor]
+    masks: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def node_sample(self, modality: str) -> Tensor:
+        """Sample of each node of the modality, ``[n]``."""
+        return self.sample[self.nodes[modality].unit]
+
+    def node_offset(self, modality: str) -> Tensor:
+        """Context offset of each node of the modality, ``[n]``; 0 for the sample's own."""
+        return self.offset[self.nodes[modality].unit]
+
+    def present(self) -> Tensor:
+        """Which modalities each sample itself has, bool ``[B, M]``."""
+        columns = []
+        for nodes in self.nodes.values():
+            own = (self.offset == 0) & (nodes.ptr.diff() > 0)
+            column = torch.zeros(len(self), dtype=torch.bool, device=own.device)
+            column[self.sample[own]] = True
+            columns.append(column)
+        return torch.stack(columns, 1)
+
+    def to(self, device: torch.device | str) -> GraphBatch:
+        """The same batch with every tensor on the device."""
+        return _to(self, device)
+
+    def to_pyg(self) -> Any:
+        """A PyG ``Batch`` of ``HeteroData``; see `gnnfusion.graphs.interop`."""
+        from gnnfusion.graphs.interop import batch_to_pyg
+
+        return batch_to_pyg(self)
+
+
+def topology_of(store: GraphStore) -> Topology:
+    """The store's wiring: its schema's rules, or the defaults for its modalities' kinds."""
+    if store.schema.topology is not None:
+        return Topology(store.schema.topology)
+    specs = {name: store.spec(name) for name in store.schema.modality_names}
+    rules = default_rules(store.schema, specs)
+    return Topology(rules + ([{"given": {}}] if store.given_types else []))
+
+
+def edge_types(store: GraphStore, topology: Topology) -> tuple[EdgeType, ...]:
+    """All relations that batches of this store have, in the order of the rules."""
+    return tuple(make_batch(store, torch.arange(0), topology).edges)
+
+
+def make_batch(store: GraphStore, rows: Tensor, topology: Topology) -> GraphBatch:
+    """Gather samples (and their context) into one batch; no Python runs per sample.
+
+    Parameters
+    ----------
+    store
+        Where the samples are.
+    rows
+        Store rows ``[B]``, in any order.
+    topology
+        How to wire them.
+    """
+    unit_row, sample, offset = store.units(rows)
+    nodes = {}
+    for name in store.schema.modality_names:
+        packed = store.nodes(name)
+        start, counts = packed.ptr[unit_row], packed.ptr[unit_row + 1] - packed.ptr[unit_row]
+        index = ranges(start, counts)
+        nodes[name] = NodeLayout(
+            packed.x[index], packed.pos[index], pointers(counts), packed.spec
+        )
+    layout = Layout(
+        nodes=nodes,
+        sample=sample,
+        offset=offset,
+        samples=len(rows),
+        tasks=len(store.schema.tasks),
+        has_context=store.schema.context is not None,
+        given={kind: _given(store, kind, unit_row, nodes) for kind in store.given_types},
+    )
+    return GraphBatch(
+        rows=rows,
+        nodes=nodes,
+        sample=sample,
+        offset=offset,
+        edges=topology.edges(layout),
+        tasks=store.schema.task_names,
+        targets={t: store.target(t)[rows] for t in store.schema.task_names},
+        masks=store.masks[rows],
+    )
+
+
+def _given(
+    store: GraphStore, kind: EdgeType, rows: Tensor, nodes: Mapping[str, NodeLayout]
+) -> Edges:
+    name = "/".join(kind)
+    ptr = store.tensors[f"edgeptr/{name}"]
+    counts = ptr[rows + 1] - ptr[rows]
+    chosen = ranges(ptr[rows], counts)
+    index = store.tensors[f"edge/{name}"][:, chosen].long()
+    shift = torch.stack([nodes[kind[0]].ptr[:-1], nodes[kind[2]].ptr[:-1]])
+    index = index + torch.repeat_interleave(shift, counts, dim=1)
+    attr = f"edgeattr/{name}"
+    return Edges(index, store.tensors[attr][chosen] if attr in store.tensors else None)
+
+
+def _to(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {key: _to(item, device) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        moved = {f.name: _to(getattr(value, f.name), device) for f in fields(value)}
+        return replace(value, **moved)
+    return value
