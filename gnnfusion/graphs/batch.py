@@ -96,11 +96,6 @@ def topology_of(store: GraphStore) -> Topology:
     return Topology(rules + ([{"given": {}}] if store.given_types else []))
 
 
-def edge_types(store: GraphStore, topology: Topology) -> tuple[EdgeType, ...]:
-    """All relations that batches of this store have, in the order of the rules."""
-    return tuple(make_batch(store, torch.arange(0), topology).edges)
-
-
 def make_batch(store: GraphStore, rows: Tensor, topology: Topology) -> GraphBatch:
     """Gather samples (and their context) into one batch; no Python runs per sample.
 
@@ -119,9 +114,7 @@ def make_batch(store: GraphStore, rows: Tensor, topology: Topology) -> GraphBatc
         packed = store.nodes(name)
         start, counts = packed.ptr[unit_row], packed.ptr[unit_row + 1] - packed.ptr[unit_row]
         index = ranges(start, counts)
-        nodes[name] = NodeLayout(
-            packed.x[index], packed.pos[index], pointers(counts), packed.spec
-        )
+        nodes[name] = NodeLayout(packed.x[index], packed.pos[index], pointers(counts), packed.spec)
     layout = Layout(
         nodes=nodes,
         sample=sample,

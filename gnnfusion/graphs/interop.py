@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -140,9 +139,9 @@ def store_from_pyg(graphs: Sequence[HeteroData], ids: Sequence[str] | None = Non
         first = next(h for h in held if h is not None)
         counts = torch.tensor([0 if h is None else h.edge_index.shape[1] for h in held])
         label = "/".join(kind)
-        tensors[f"edge/{label}"] = torch.cat(
-            [h.edge_index for h in held if h is not None], 1
-        ).to(torch.int32)
+        tensors[f"edge/{label}"] = torch.cat([h.edge_index for h in held if h is not None], 1).to(
+            torch.int32
+        )
         tensors[f"edgeptr/{label}"] = pointers(counts)
         if "edge_attr" in first:
             tensors[f"edgeattr/{label}"] = _concatenate(
@@ -212,5 +211,3 @@ def to_networkx(store: GraphStore, row: int, topology: Topology | None = None) -
         for a, b in edges.index.T.tolist():
             graph.add_edge((source, a), (target, b), relation=relation)
     return graph
-
-

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gnnfusion.errors import SchemaError
 from gnnfusion.features.nodes import NodeSpec
-from gnnfusion.graphs.index import owners, pairs, rank_within, ranges
+from gnnfusion.graphs.index import owners, pairs, ranges, rank_within
 from gnnfusion.schema import Schema
 
 EdgeType = tuple[str, str, str]
@@ -266,6 +266,24 @@ class Topology:
                     raise SchemaError(f"two topology rules make the relation {kind}")
                 out[kind] = edges
         return out
+
+    def types(
+        self, specs: Mapping[str, NodeSpec], tasks: int, has_context: bool = False,
+        given: Sequence[EdgeType] = (),
+    ) -> tuple[EdgeType, ...]:  # fmt: skip
+        """All relations these rules make, in order: those of a batch without samples."""
+        none = torch.zeros(0, dtype=torch.long)
+        nodes = {
+            name: NodeLayout(
+                torch.zeros(0, *spec.shape, dtype=getattr(torch, spec.dtype)),
+                torch.zeros(0, len(spec.position)),
+                torch.zeros(1, dtype=torch.long),
+                spec,
+            )
+            for name, spec in specs.items()
+        }
+        empty = {kind: Edges(none.new_zeros(2, 0)) for kind in given}
+        return tuple(self.edges(Layout(nodes, none, none, 0, tasks, has_context, empty)))
 
 
 def default_rules(schema: Schema, specs: Mapping[str, NodeSpec]) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Fusion trunks: encoded nodes to task nodes ``[B, T, width]``, one trunk per file."""

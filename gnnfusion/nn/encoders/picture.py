@@ -1,0 +1,82 @@
+"""Pictures, video frames and spectrogram segments through a small convolutional network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from gnnfusion.features.nodes import NodeSpec
+from gnnfusion.graphs.topology import NodeLayout
+from gnnfusion.nn.encoders.standardize import Standardize
+
+
+class PictureEncoder(nn.Module):
+    """Convolution blocks that halve the size, averaged (or read out) to one vector per node.
+
+    Normalization is per node (``GroupNorm``), so no picture sees another.
+
+    Parameters
+    ----------
+    shape
+        ``(C, H, W)`` of a node.
+    width
+        Size of the output.
+    dropout
+        Probability of dropping a channel before the projection.
+    channels
+        Channels of the blocks.
+    pool
+        ``mean`` averages over places; ``flatten`` keeps a 4 x 4 grid of them, for tasks that ask where.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        width: int,
+        dropout: float,
+        channels: Sequence[int] = (16, 32, 64),
+        pool: str = "mean",
+    ) -> None:
+        super().__init__()
+        pools: dict[str, tuple[int, int]] = {"mean": (1, 1), "flatten": (4, 4)}
+        if pool not in pools:
+            raise ValueError(f"pool must be one of {', '.join(pools)}, not {pool!r}")
+        self.standardize = Standardize((shape[0], 1, 1))
+        blocks: list[nn.Module] = []
+        size, before = min(shape[1:]), shape[0]
+        for after in channels:
+            blocks += [
+                nn.Conv2d(before, after, 3, padding=1, bias=False),
+                nn.GroupNorm(max(1, after // 16), after),
+                nn.GELU(),
+            ]
+            if size >= 4:
+                blocks.append(nn.MaxPool2d(2))
+                size //= 2
+            before = after
+        self.blocks = nn.Sequential(*blocks)
+        grid = pools[pool]
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(grid),
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(before * grid[0] * grid[1], width),
+        )
+
+    def fit(self, nodes: NodeLayout) -> None:
+        self.standardize.fit(nodes.x)
+
+    def forward(self, nodes: NodeLayout) -> Tensor:
+        out: Tensor = self.head(self.blocks(self.standardize(nodes.x)))
+        return out
+
+
+def make(
+    spec: NodeSpec, state: Mapping[str, Any], width: int, dropout: float, **settings: Any
+) -> nn.Module:
+    """A `PictureEncoder`; nodes must be ``(C, H, W)``."""
+    if len(spec.shape) != 3:
+        raise ValueError(f"nodes must be (channels, height, width), not {spec.shape}")
+    return PictureEncoder((spec.shape[0], spec.shape[1], spec.shape[2]), width, dropout, **settings)

@@ -1,0 +1,149 @@
+"""Graph fusion: layers of typed message passing over modality and task nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from gnnfusion.graphs.topology import Edges, EdgeType
+from gnnfusion.nn.conv import make_conv
+
+
+def relation_name(kind: EdgeType) -> str:
+    """A relation as a module name."""
+    return "__".join(kind)
+
+
+class TypedLayer(nn.Module):
+    r"""One round of messages.
+
+    .. math:: h_j' = \mathrm{LN}_{t}\bigl(h_j + \mathrm{drop}(\mathrm{GELU}(
+              b_t + \textstyle\sum_r m^r_j))\bigr)
+
+    with :math:`m^r_j` the message of relation r (its own operator, no bias), and t the type of
+    node j with its one bias and its layer norm over the features of the node alone. A relation
+    without edges therefore adds exactly zero, and no node sees another sample's.
+    """
+
+    def __init__(
+        self,
+        node_types: Sequence[str],
+        relations: Sequence[EdgeType],
+        width: int,
+        heads: int,
+        dropout: float,
+        conv: str,
+    ) -> None:
+        super().__init__()
+        self.relations = tuple(relations)
+        self.convs = nn.ModuleDict(
+            {relation_name(kind): make_conv(conv, width, heads, dropout) for kind in relations}
+        )
+        self.bias = nn.ParameterDict({t: nn.Parameter(torch.zeros(width)) for t in node_types})
+        self.norm = nn.ModuleDict({t: nn.LayerNorm(width) for t in node_types})
+        self.dropout = nn.Dropout(dropout)
+        self.uniform: frozenset[EdgeType] = frozenset()
+
+    def forward(
+        self, h: Mapping[str, Tensor], edges: Mapping[EdgeType, Edges]
+    ) -> dict[str, Tensor]:
+        message = {t: self.bias[t].expand_as(x) for t, x in h.items()}
+        for kind in self.relations:
+            source, _, target = kind
+            conv, index = self.convs[relation_name(kind)], edges[kind].index
+            if kind in self.uniform:
+                out = uniform_message(conv, h[source], h[target], index)
+            else:
+                out = conv(h[source], h[target], index)
+            message[target] = message[target] + out
+        return {
+            t: self.norm[t](x + self.dropout(nn.functional.gelu(message[t]))) for t, x in h.items()
+        }
+
+    def attention(self, h: Mapping[str, Tensor], kind: EdgeType, index: Tensor) -> Tensor:
+        """Attention ``[E, heads]`` of a relation at this layer."""
+        weights: Tensor = self.convs[relation_name(kind)].attention(h[kind[0]], h[kind[2]], index)
+        return weights
+
+
+def uniform_message(conv: nn.Module, source: Tensor, target: Tensor, index: Tensor) -> Tensor:
+    """The operator's message with its attention replaced by equal weights (the control).
+
+    Attention over a single edge is 1, so the value of each edge is the operator's message along
+    that edge alone; a target's message is their mean.
+    """
+    count = index.shape[1]
+    single = torch.arange(count, device=index.device)
+    values = conv(source[index[0]], target[index[1]], torch.stack([single, single]))
+    degree = torch.bincount(index[1], minlength=len(target)).clamp_min(1).unsqueeze(1)
+    out = torch.zeros_like(target).index_add_(0, index[1], values)
+    return out / degree
+
+
+class GraphFusion(nn.Module):
+    """A stack of `TypedLayer`.
+
+    Parameters
+    ----------
+    node_types
+        Modalities and ``task``.
+    relations
+        Edge types of the topology.
+    width, heads, dropout
+        Size of node features, attention heads, dropout probability.
+    layers
+        Rounds of messages.
+    conv
+        Name of an operator in `gnnfusion.nn.conv`.
+    """
+
+    def __init__(
+        self,
+        node_types: Sequence[str],
+        relations: Sequence[EdgeType],
+        *,
+        width: int,
+        layers: int,
+        heads: int,
+        dropout: float,
+        conv: str,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            TypedLayer(node_types, relations, width, heads, dropout, conv) for _ in range(layers)
+        )
+
+    def forward(
+        self, h: Mapping[str, Tensor], edges: Mapping[EdgeType, Edges]
+    ) -> dict[str, Tensor]:
+        """Node features by type ``[n, width]`` after all layers."""
+        out = dict(h)
+        for layer in self.layers:
+            out = layer(out, edges)
+        return out
+
+    def attention(
+        self, h: Mapping[str, Tensor], edges: Mapping[EdgeType, Edges], kind: EdgeType
+    ) -> Tensor:
+        """Attention of a relation, ``[layers, E, heads]``."""
+        weights, out = [], dict(h)
+        for layer in self.layers:
+            assert isinstance(layer, TypedLayer)
+            weights.append(layer.attention(out, kind, edges[kind].index))
+            out = layer(out, edges)
+        return torch.stack(weights)
+
+    @contextmanager
+    def uniform_attention(self, kind: EdgeType) -> Iterator[None]:
+        """Within the block, the relation's attention is uniform in every layer."""
+        layers = [layer for layer in self.layers if isinstance(layer, TypedLayer)]
+        for layer in layers:
+            layer.uniform = frozenset([kind])
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.uniform = frozenset()

@@ -1,0 +1,180 @@
+"""The whole network: encoders, positions, task nodes with known labels, fusion, heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gnnfusion.features.nodes import NodeSpec
+from gnnfusion.graphs.batch import GraphBatch, make_batch, topology_of
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.graphs.topology import TASK, EdgeType, Topology
+from gnnfusion.nn.encoders import make_encoder
+from gnnfusion.nn.encoders.position import PositionEncoding
+from gnnfusion.nn.fusion.graph import GraphFusion
+from gnnfusion.nn.readout import Head, LabelEmbedding
+from gnnfusion.schema import Schema
+
+RELATES: EdgeType = (TASK, "relates", TASK)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Size and shape of the network.
+
+    Parameters
+    ----------
+    width
+        Features of every node.
+    layers
+        Rounds of message passing.
+    heads
+        Attention heads; must divide the width.
+    dropout
+        Probability of dropping a hidden unit or an attention weight in training.
+    conv
+        Operator of the layers: gcn, gat or gatv2.
+    """
+
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    dropout: float = 0.2
+    conv: str = "gatv2"
+
+
+class FusionNetwork(nn.Module):
+    """Sample graphs in, outputs per task out.
+
+    Parameters
+    ----------
+    schema
+        Modalities, tasks and context.
+    specs
+        Layout of each modality's nodes.
+    states
+        What each modality's extractor was fitted to.
+    sizes
+        Per task its number of classes or of regression columns.
+    relations
+        Edge types of the topology.
+    config
+        Sizes.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        specs: Mapping[str, NodeSpec],
+        states: Mapping[str, Mapping[str, Any]],
+        sizes: Mapping[str, int],
+        relations: tuple[EdgeType, ...],
+        config: NetworkConfig,
+    ) -> None:
+        super().__init__()
+        width = config.width
+        self.schema, self.config = schema, config
+        self.encoders = nn.ModuleDict(
+            {
+                m.name: make_encoder(m, specs[m.name], states[m.name], width, config.dropout)
+                for m in schema.modalities
+            }
+        )
+        self.positions = nn.ModuleDict(
+            {name: PositionEncoding(len(specs[name].position), width)
+             for name in schema.modality_names if specs[name].position}
+        )  # fmt: skip
+        if schema.context is not None:
+            reach = schema.context.before + schema.context.after + 1
+            self.offsets = nn.ModuleDict(
+                {name: nn.Embedding(reach, width) for name in schema.modality_names}
+            )
+            for embedding in self.offsets.values():
+                nn.init.zeros_(embedding.weight)  # type: ignore[arg-type]
+        self.enter = nn.ModuleDict({name: nn.LayerNorm(width) for name in schema.modality_names})
+        self.dropout = nn.Dropout(config.dropout)
+        self.task_embedding = nn.ParameterDict(
+            {t: nn.Parameter(torch.randn(width) * 0.5) for t in schema.task_names}
+        )
+        self.labels = nn.ModuleDict(
+            {t.name: LabelEmbedding(t.kind, sizes[t.name], width) for t in schema.tasks}
+        )
+        self.fusion = GraphFusion(
+            (*schema.modality_names, TASK), relations, width=width, layers=config.layers,
+            heads=config.heads, dropout=config.dropout, conv=config.conv,
+        )  # fmt: skip
+        self.heads = nn.ModuleDict(
+            {t.name: Head(t.kind, sizes[t.name], width, config.dropout) for t in schema.tasks}
+        )
+
+    @torch.no_grad()
+    def fit_statistics(self, store: GraphStore, rows: Tensor) -> None:
+        """Take means and spreads of node features and regression targets from training rows."""
+
+        own = make_batch(store, rows, Topology([]))
+        for name, nodes in own.nodes.items():
+            self.encoders[name].fit(nodes)  # type: ignore[operator]
+        for task in self.schema.task_names:
+            self.heads[task].fit(store.target(task)[rows][store.mask(task)[rows]])  # type: ignore[operator]
+
+    def encode(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
+        """Node features before message passing, by type ``[n, width]``.
+
+        Parameters
+        ----------
+        batch
+            Sample graphs.
+        shown
+            Which labels the task nodes carry, bool ``[B, T]``; none by default. A hidden label is
+            not read at all.
+        """
+        h: dict[str, Tensor] = {}
+        for name, nodes in batch.nodes.items():
+            x: Tensor = self.encoders[name](nodes)
+            if name in self.positions:
+                x = x + self.positions[name](nodes.pos)
+            if self.schema.context is not None:
+                place = batch.node_offset(name) + self.schema.context.before
+                x = x + self.offsets[name](place)
+            h[name] = self.dropout(self.enter[name](x))
+        columns = []
+        for place, task in enumerate(batch.tasks):
+            column = self.task_embedding[task].expand(len(batch), -1)
+            if shown is not None:
+                visible = shown[:, place].nonzero().squeeze(1)
+                label = self.labels[task](batch.targets[task][visible], self.heads[task])
+                column = column.index_add(0, visible, label.to(column.dtype))
+            columns.append(column)
+        h[TASK] = torch.stack(columns, 1).flatten(0, 1)
+        return h
+
+    def forward(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
+        """Outputs per task (see `Head`), from the batch and the labels that are shown."""
+        h = self.fusion(self.encode(batch, shown), batch.edges)
+        nodes = h[TASK].unflatten(0, (len(batch), len(batch.tasks)))
+        return {task: self.heads[task](nodes[:, t]) for t, task in enumerate(batch.tasks)}
+
+    def head(self, task: str) -> Head:
+        """The readout head of a task."""
+        head = self.heads[task]
+        assert isinstance(head, Head)
+        return head
+
+
+def network_for(store: GraphStore, config: NetworkConfig) -> FusionNetwork:
+    """A new network that fits a store; its statistics are not fitted yet."""
+    schema = store.schema
+    specs = {name: store.spec(name) for name in schema.modality_names}
+    states = {name: store.meta["modalities"][name]["state"] for name in schema.modality_names}
+    sizes = {
+        t.name: len(t.columns) if t.kind == "regression" else len(store.classes(t.name))
+        for t in schema.tasks
+    }
+    relations = topology_of(store).types(
+        specs, len(schema.tasks), schema.context is not None, store.given_types
+    )
+    return FusionNetwork(schema, specs, states, sizes, relations, config)
