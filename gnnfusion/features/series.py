@@ -93,7 +93,7 @@ def fit(settings: Settings, columns: Sequence[str], values: Sequence[Value]) -> 
 
 
 def spec(settings: Settings, state: Mapping[str, Any]) -> NodeSpec:
-    """float32 ``(C, window)``; position ``time``, and ``index`` of the place if there are several."""
+    """float32 ``(C, window)``; position ``time``, then ``index`` of the place if several."""
     position = ("time", "index") if state["places"] > 1 else ("time",)
     return NodeSpec((state["channels"], settings.window), "float32", position)
 

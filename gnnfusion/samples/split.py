@@ -15,7 +15,7 @@ from gnnfusion.schema import SPLITS, Schema, Split
 if TYPE_CHECKING:
     import pandas as pd
 
-_NAMES = {
+SPLIT_NAMES = {
     "train": 0, "training": 0, "valid": 1, "val": 1, "validation": 1, "dev": 1, "test": 2,
 }  # fmt: skip
 _BINS = 10  # a numeric column with more values than twice this is stratified by quantiles
@@ -58,12 +58,12 @@ def _by_column(cells: list[Any], column: str, ids: Sequence[str]) -> np.ndarray:
     codes = np.empty(len(cells), dtype=np.uint8)
     for row, cell in enumerate(cells):
         name = "" if is_missing(cell) else str(cell).strip().lower()
-        if name not in _NAMES:
+        if name not in SPLIT_NAMES:
             raise DataError(
                 f"row {row} (id {ids[row]!r}): column {column!r} says {name!r}, "
                 "which is no split; use train, valid or test"
             )
-        codes[row] = _NAMES[name]
+        codes[row] = SPLIT_NAMES[name]
     return codes
 
 
