@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.batch import GraphBatch, make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.topology import TASK, EdgeType, Topology
+from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.encoders import make_encoder
 from gnnfusion.nn.encoders.position import PositionEncoding
 from gnnfusion.nn.fusion.graph import GraphFusion
@@ -20,31 +20,6 @@ from gnnfusion.nn.readout import Head, LabelEmbedding
 from gnnfusion.schema import Schema
 
 RELATES: EdgeType = (TASK, "relates", TASK)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """Size and shape of the network.
-
-    Parameters
-    ----------
-    width
-        Features of every node.
-    layers
-        Rounds of message passing.
-    heads
-        Attention heads; must divide the width.
-    dropout
-        Probability of dropping a hidden unit or an attention weight in training.
-    conv
-        Operator of the layers: gcn, gat or gatv2.
-    """
-
-    width: int = 64
-    layers: int = 2
-    heads: int = 4
-    dropout: float = 0.2
-    conv: str = "gatv2"
 
 
 class FusionNetwork(nn.Module):

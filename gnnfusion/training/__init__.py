@@ -1,0 +1,1 @@
+"""Training, evaluation and prediction; nothing is imported before it is used."""

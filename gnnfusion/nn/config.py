@@ -1,0 +1,30 @@
+"""Settings of the network; plain values, so that the command line reads them without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Size and shape of the network.
+
+    Parameters
+    ----------
+    width
+        Features of every node.
+    layers
+        Rounds of message passing.
+    heads
+        Attention heads; must divide the width.
+    dropout
+        Probability of dropping a hidden unit or an attention weight in training.
+    conv
+        Operator of the layers: gcn, gat or gatv2.
+    """
+
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+    dropout: float = 0.2
+    conv: str = "gatv2"

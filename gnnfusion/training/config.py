@@ -1,0 +1,104 @@
+"""Settings of a training run; plain values that go to ``config.yaml`` and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gnnfusion.errors import UsageError
+from gnnfusion.nn.config import NetworkConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a network is trained.
+
+    Parameters
+    ----------
+    network
+        Size and shape of the network.
+    epochs
+        Passes over the training rows at most.
+    batch_size
+        Samples per step.
+    lr
+        Peak learning rate of AdamW.
+    weight_decay
+        Decoupled weight decay.
+    schedule
+        ``cosine`` decays the rate to zero over `epochs`; ``constant`` keeps it.
+    warmup
+        Share of all steps over which the rate rises linearly from zero.
+    clip
+        Largest norm of the gradient.
+    patience
+        Epochs without a better validation score before stopping; the best epoch's weights are
+        kept.
+    evidence
+        Share of training samples some of whose labels are shown to the network; of the others all
+        are hidden. 0 switches known labels off.
+    refit
+        Train on train + valid for exactly `epochs` epochs and keep the last weights; for settings
+        that cross-validation has chosen.
+    seed
+        Fixes weights, order, dropout and the labels shown.
+    device
+        auto, cpu or cuda.
+    precision
+        Lightning's name: 32-true, bf16-mixed, 16-mixed.
+    """
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    epochs: int = 60
+    batch_size: int = 32
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    clip: float = 1.0
+    patience: int = 15
+    evidence: float = 0.5
+    refit: bool = False
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not self.lr > 0:
+            raise UsageError(f"lr must be positive, not {self.lr}")
+        if not 0 <= self.evidence <= 1:
+            raise UsageError(f"evidence must lie between 0 and 1, not {self.evidence}")
+        if self.schedule not in ("cosine", "constant"):
+            raise UsageError(f"unknown schedule {self.schedule!r}; use cosine or constant")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"unknown device {self.device!r}; use auto, cpu or cuda")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """Read plain values; `UsageError` names an unknown setting."""
+        values = dict(values)
+        network = _make(NetworkConfig, values.pop("network", None) or {})
+        return _make(cls, {**values, "network": network})
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> TrainConfig:
+        """Read a file of settings; those not named keep their defaults."""
+        return cls.from_dict(yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
+
+
+def _make(cls: type, values: Mapping[str, Any]) -> Any:
+    known = [f.name for f in fields(cls)]
+    for name in values:
+        if name not in known:
+            raise UsageError(f"unknown setting {name!r}; use {', '.join(known)}")
+    return cls(**values)

@@ -1,0 +1,99 @@
+"""Outputs of a network on stored samples, and their scores; never imports Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gnnfusion.errors import UsageError
+from gnnfusion.graphs.batch import make_batch, topology_of
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.training.evidence import kin_matrix, others_shown
+from gnnfusion.training.metrics import score
+
+BATCH = 256
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is the GPU where there is one; `UsageError` if cuda is asked for and absent."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no CUDA device is available; use --device cpu")
+    return torch.device(name)
+
+
+@torch.no_grad()
+def outputs(
+    network: FusionNetwork,
+    store: GraphStore,
+    rows: Tensor,
+    shown: Callable[[Tensor], Tensor] | None = None,
+    batch_size: int = BATCH,
+) -> dict[str, Tensor]:
+    """Outputs per task ``[n, K]`` on the CPU, in evaluation mode.
+
+    Parameters
+    ----------
+    network, store, rows
+        What to compute, in the order of `rows`.
+    shown
+        Maps the known-label mask of a batch ``[B, T]`` to the labels to show; none by default.
+    batch_size
+        Samples at a time; changes nothing but speed.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    topology = topology_of(store)
+    parts: dict[str, list[Tensor]] = {t: [] for t in store.schema.task_names}
+    for chosen in rows.split(batch_size) if len(rows) else [rows]:
+        batch = make_batch(store, chosen, topology)
+        visible = None if shown is None else shown(batch.masks).to(device)
+        for task, out in network(batch.to(device), visible).items():
+            parts[task].append(out.float().cpu())
+    return {task: torch.cat(part) for task, part in parts.items()}
+
+
+def scores(
+    network: FusionNetwork, store: GraphStore, rows: Tensor, found: dict[str, Tensor]
+) -> dict[str, dict[str, float]]:
+    """Metrics per task of outputs on `rows`, over the labelled ones."""
+    result = {}
+    for task in store.schema.tasks:
+        if task.name not in found:
+            continue
+        known = store.mask(task.name)[rows]
+        head, out = network.head(task.name).cpu(), found[task.name][known]
+        y = store.target(task.name)[rows][known].numpy()
+        probability = None if task.kind == "regression" else head.probabilities(out).numpy()
+        result[task.name] = score(task, y, head.predict(out).numpy(), probability)
+    return result
+
+
+def evaluate(
+    network: FusionNetwork, store: GraphStore, splits: tuple[str, ...] = ("valid", "test")
+) -> dict[str, Any]:
+    """``split``: metrics with no label known; ``split_given_others``: each task with all labels
+    but its own and its kin's shown."""
+    result: dict[str, Any] = {"split": {}, "split_given_others": {}}
+    device = next(network.parameters()).device
+    kin = kin_matrix(store.schema)
+    for split in splits:
+        rows = store.rows(split)
+        if len(rows) == 0:
+            continue
+        plain = outputs(network, store, rows)
+        given: dict[str, Tensor] = {}
+        for place, task in enumerate(store.schema.task_names):
+            if kin[place].all():
+                continue
+            shown = outputs(network, store, rows, lambda m, p=place: others_shown(m, kin, p))
+            given[task] = shown[task]
+        result["split"][split] = scores(network, store, rows, plain)
+        result["split_given_others"][split] = scores(network, store, rows, given)
+        network.to(device)
+    return result

@@ -1,0 +1,24 @@
+"""Randomness as a function of (seed, place): what makes a resumed run the unbroken one."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def derived_seed(*keys: int | str) -> int:
+    """A seed of 63 bits that depends on all keys and on nothing else."""
+    digest = hashlib.blake2b(repr(keys).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def generator(*keys: int | str) -> torch.Generator:
+    """A CPU random generator for this place."""
+    return torch.Generator().manual_seed(derived_seed(*keys))
+
+
+def epoch_order(rows: Tensor, seed: int, epoch: int) -> Tensor:
+    """The rows in the order in which an epoch visits them."""
+    return rows[torch.randperm(len(rows), generator=generator("order", seed, epoch))]
