@@ -67,11 +67,16 @@ class GraphStore:
         What ``store.json`` holds: ``schema``, ``modalities``, ``tasks``.
     tensors
         Mapping of the tensor names above to tensors.
+    path
+        Folder it was opened from; None in memory.
     """
 
-    def __init__(self, meta: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, meta: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path | None = None
+    ) -> None:
         self.meta = dict(meta)
         self.tensors = tensors
+        self.path = path
         self.schema = Schema.from_dict(meta["schema"])
 
     @classmethod
@@ -96,7 +101,7 @@ class GraphStore:
                 "build the store again"
             )
         try:
-            store = cls(meta, _LazyTensors(path / TENSORS))
+            store = cls(meta, _LazyTensors(path / TENSORS), path)
         except SafetensorError as error:
             raise StoreError(
                 f"{path / TENSORS} is corrupt or truncated; build the store again"
@@ -138,7 +143,7 @@ class GraphStore:
     def with_split(self, split: Tensor) -> GraphStore:
         """The same samples under another split (uint8 ``[S]``); tensors are shared."""
         tensors = _Overlay(self.tensors, {"split": split.to(torch.uint8)})
-        return GraphStore(self.meta, tensors)
+        return GraphStore(self.meta, tensors, self.path)
 
     def ids(self, rows: Tensor | None = None) -> list[str]:
         """Row ids, of all samples by default."""

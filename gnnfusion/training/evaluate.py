@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from gnnfusion.errors import UsageError
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.schema import Task
 from gnnfusion.training.evidence import kin_matrix, others_shown
 from gnnfusion.training.metrics import score
 
@@ -58,6 +60,19 @@ def outputs(
     return {task: torch.cat(part) for task, part in parts.items()}
 
 
+def predictions(
+    network: FusionNetwork, task: Task, out: Tensor
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Predicted labels and, for class tasks, probabilities ``[n, C]`` from a task's outputs."""
+    head = network.head(task.name)
+    out = out.to(next(head.parameters()).device)
+    with torch.no_grad():
+        predicted = head.predict(out).cpu().numpy()
+        if task.kind == "regression":
+            return predicted, None
+        return predicted, head.probabilities(out).cpu().numpy()
+
+
 def scores(
     network: FusionNetwork, store: GraphStore, rows: Tensor, found: dict[str, Tensor]
 ) -> dict[str, dict[str, float]]:
@@ -67,10 +82,8 @@ def scores(
         if task.name not in found:
             continue
         known = store.mask(task.name)[rows]
-        head, out = network.head(task.name).cpu(), found[task.name][known]
         y = store.target(task.name)[rows][known].numpy()
-        probability = None if task.kind == "regression" else head.probabilities(out).numpy()
-        result[task.name] = score(task, y, head.predict(out).numpy(), probability)
+        result[task.name] = score(task, y, *predictions(network, task, found[task.name][known]))
     return result
 
 
@@ -80,7 +93,6 @@ def evaluate(
     """``split``: metrics with no label known; ``split_given_others``: each task with all labels
     but its own and its kin's shown."""
     result: dict[str, Any] = {"split": {}, "split_given_others": {}}
-    device = next(network.parameters()).device
     kin = kin_matrix(store.schema)
     for split in splits:
         rows = store.rows(split)
@@ -95,5 +107,4 @@ def evaluate(
             given[task] = shown[task]
         result["split"][split] = scores(network, store, rows, plain)
         result["split_given_others"][split] = scores(network, store, rows, given)
-        network.to(device)
     return result

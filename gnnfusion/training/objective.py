@@ -60,9 +60,10 @@ def constant_losses(network: FusionNetwork, store: GraphStore, train: Tensor, ro
         head = network.head(task.name)
         mask, target = store.mask(task.name), store.target(task.name)
         known, asked = target[train][mask[train]], target[rows][mask[rows]]
-        out = _constant_output(head, known)
-        result.append(sample_losses(head.cpu(), out.expand(len(asked), -1), asked).mean())
-    return torch.stack(result)
+        device = next(head.parameters()).device
+        out = _constant_output(head, known).to(device)
+        result.append(sample_losses(head, out.expand(len(asked), -1), asked.to(device)).mean())
+    return torch.stack(result).detach().cpu()
 
 
 def _constant_output(head: Head, known: Tensor) -> Tensor:

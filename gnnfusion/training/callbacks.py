@@ -1,0 +1,108 @@
+"""What happens at the end of an epoch: history, best weights, early stopping, a point to resume."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from gnnfusion.training.module import FusionModule
+
+RESUME = "last.ckpt"
+
+
+class Keeper(pl.Callback):
+    """Keeps history and best weights, stops early, and writes one resumable checkpoint an epoch.
+
+    All of it is in that one file, written under a temporary name and renamed, so a run that is
+    killed at any moment resumes from a state that is consistent in itself.
+
+    Parameters
+    ----------
+    folder
+        The run's folder; ``history.csv`` and ``last.ckpt`` are written there.
+    tasks
+        Names of the tasks, for the columns of the history.
+    patience
+        Epochs without improvement before stopping; None never stops and keeps the last weights.
+    """
+
+    def __init__(self, folder: Path, tasks: tuple[str, ...], patience: int | None) -> None:
+        self.folder, self.tasks, self.patience = folder, tasks, patience
+        self.history: list[dict[str, float]] = []
+        self.best_score = float("inf")
+        self.best_epoch = -1
+        self.best: dict[str, Tensor] = {}
+        self.finished = False
+        self._began = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "history": self.history,
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "best": self.best,
+            "finished": self.finished,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name, value in state_dict.items():
+            setattr(self, name, value)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, FusionModule)
+        epoch = trainer.current_epoch
+        row: dict[str, float] = {"epoch": epoch}
+        for split, losses in pl_module.epoch_losses().items():
+            row |= {f"{split}_{t}": float(v) for t, v in zip(self.tasks, losses, strict=True)}
+        score = pl_module.valid_score() if self.patience is not None else float(-epoch)
+        if self.patience is not None:
+            row["valid_score"] = score
+        row["seconds"] = time.perf_counter() - self._began
+        self.history.append(row)
+        if score < self.best_score:
+            self.best_score, self.best_epoch = score, epoch
+            self.best = {
+                k: v.detach().cpu().clone() for k, v in pl_module.network.state_dict().items()
+            }
+        late = self.patience is not None and epoch - self.best_epoch >= self.patience
+        self.finished = late or epoch + 1 >= pl_module.config.epochs
+        if late:
+            trainer.should_stop = True
+        write_history(self.folder / "history.csv", self.history)
+        if trainer.logger is not None:
+            trainer.logger.log_metrics(row, step=epoch)  # type: ignore[arg-type]
+        temporary = self.folder / f"{RESUME}.part"
+        trainer.save_checkpoint(temporary)
+        os.replace(temporary, self.folder / RESUME)
+
+
+def write_history(path: Path, rows: list[dict[str, float]]) -> None:
+    """Write the epochs so far, under a temporary name first."""
+    temporary = path.with_suffix(".part")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, path)
+
+
+def load_resume_point(folder: Path) -> dict[str, Any] | None:
+    """The checkpoint of a run that was broken off, or None.
+
+    Only plain containers and tensors are unpickled.
+    """
+    path = folder / RESUME
+    if not path.is_file():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state

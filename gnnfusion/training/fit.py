@@ -1,0 +1,196 @@
+"""Training: a store in, a run folder out; broken off, it resumes to the same result."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from pytorch_lightning.callbacks import RichProgressBar
+from safetensors.torch import save
+from torch import Tensor
+
+from gnnfusion.errors import DataError, UsageError
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.network import FusionNetwork, network_for
+from gnnfusion.training.callbacks import RESUME, Keeper, load_resume_point
+from gnnfusion.training.card import model_card
+from gnnfusion.training.config import TrainConfig
+from gnnfusion.training.evaluate import evaluate, pick_device
+from gnnfusion.training.module import FusionModule
+from gnnfusion.training.run import WEIGHTS, Run, check_same_schema
+from gnnfusion.training.seeding import derived_seed
+
+
+def train(
+    store: GraphStore | str | Path,
+    out: str | Path,
+    config: TrainConfig | None = None,
+    *,
+    progress: bool = False,
+    logs: bool = True,
+) -> Run:
+    """Train a fusion network and evaluate it.
+
+    Called again with the same folder and settings it resumes after the last finished epoch, or
+    returns the finished run; randomness depends on (seed, epoch, step) alone, so on the CPU the
+    result is that of an unbroken run.
+
+    Parameters
+    ----------
+    store
+        A store or its folder.
+    out
+        Folder of the run; made if need be.
+    config
+        Settings; by default `TrainConfig()`.
+    progress
+        Show a progress bar.
+    logs
+        Write TensorBoard events to ``logs/``.
+
+    Raises
+    ------
+    UsageError
+        The folder holds a run of another schema or other settings.
+    DataError
+        There are no training samples, or no validation samples to stop early on.
+    """
+    config = config or TrainConfig()
+    out = Path(out)
+    store = store if isinstance(store, GraphStore) else GraphStore.open(store)
+    _prepare(out, store, config)
+    if (out / WEIGHTS).is_file() and (out / "metrics.json").is_file():
+        return Run.load(out)
+    began = time.perf_counter()
+    network, keeper = fit(store, config, out, progress=progress, logs=logs)
+    temporary = out / f"{WEIGHTS}.part"
+    temporary.write_bytes(save({k: v.contiguous() for k, v in network.state_dict().items()}))
+    os.replace(temporary, out / WEIGHTS)
+    splits = ("test",) if config.refit else ("valid", "test")
+    metrics: dict[str, Any] = evaluate(network, store, splits)
+    metrics["parameters"] = sum(p.numel() for p in network.parameters())
+    metrics["seconds"] = sum(r["seconds"] for r in keeper.history) or time.perf_counter() - began
+    metrics["seed"] = config.seed
+    metrics["best_epoch"] = keeper.best_epoch
+    _write_json(out / "metrics.json", metrics)
+    run = Run.load(out)
+    (out / "README.md").write_text(model_card(run, keeper.history), encoding="utf-8")
+    (out / RESUME).unlink(missing_ok=True)
+    return run
+
+
+def fit(
+    store: GraphStore, config: TrainConfig, folder: Path, *, progress: bool, logs: bool
+) -> tuple[FusionNetwork, Keeper]:
+    """The network with its best (or, refitted, last) weights, and what the epochs left behind."""
+    splits = ("train", "valid") if config.refit else ("train",)
+    train_rows = store.rows(*splits)
+    valid_rows = torch.arange(0) if config.refit else store.rows("valid")
+    _check_rows(store, train_rows, valid_rows, config)
+    device = pick_device(config.device)
+    torch.manual_seed(derived_seed("weights", config.seed))
+    network = network_for(store, config.network)
+    network.fit_statistics(store, train_rows)
+    module = FusionModule(network, store, config, train_rows, valid_rows)
+    keeper = Keeper(folder, store.schema.task_names, None if config.refit else config.patience)
+    state = load_resume_point(folder)
+    if state is not None:
+        keeper.load_state_dict(state["callbacks"][keeper.state_key])
+    if not keeper.finished:
+        with _quiet():
+            trainer = pl.Trainer(
+                accelerator="gpu" if device.type == "cuda" else "cpu",
+                devices=1,
+                max_epochs=config.epochs,
+                precision=config.precision,  # type: ignore[arg-type]
+                gradient_clip_val=config.clip,
+                callbacks=[keeper, *([RichProgressBar()] if progress else [])],
+                logger=_logger(folder) if logs else False,
+                enable_checkpointing=False,
+                enable_progress_bar=progress,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                limit_val_batches=0 if config.refit else None,
+                reload_dataloaders_every_n_epochs=1,
+                deterministic="warn",
+                default_root_dir=folder,
+            )
+            trainer.fit(module, ckpt_path=None if state is None else folder / RESUME)
+    network.load_state_dict(keeper.best)
+    return network.to(device).eval(), keeper
+
+
+def _prepare(out: Path, store: GraphStore, config: TrainConfig) -> None:
+    """Make the run folder, or check that the one there is this run."""
+    plain = config.to_dict()
+    if (out / "config.yaml").is_file():
+        check_same_schema(out, store)
+        before = yaml.safe_load((out / "config.yaml").read_text())
+        changed = [k for k in plain if k != "device" and before.get(k) != plain[k]]
+        if changed:
+            raise UsageError(
+                f"{out} holds a run with another {changed[0]!r} "
+                f"({before.get(changed[0])!r}, now {plain[changed[0]]!r}); name another folder"
+            )
+        return
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} exists and is no run folder; name another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    features = {k: store.meta[k] for k in ("modalities", "tasks")}
+    _write_json(out / "features.json", features)
+    store.schema.to_yaml(out / "schema.yaml")
+    place = {} if store.path is None else {"store": os.path.relpath(store.path, out)}
+    # Written last: a folder with config.yaml is complete enough to resume.
+    text = yaml.safe_dump({**plain, **place}, sort_keys=False)
+    (out / "config.yaml.part").write_text(text, encoding="utf-8")
+    os.replace(out / "config.yaml.part", out / "config.yaml")
+
+
+def _check_rows(store: GraphStore, train: Tensor, valid: Tensor, config: TrainConfig) -> None:
+    if not store.schema.tasks:
+        raise UsageError("the store has no task to train; name tasks in the schema")
+    if len(train) == 0:
+        raise DataError("the split 'train' is empty")
+    if not config.refit and len(valid) == 0:
+        raise DataError(
+            "the split 'valid' is empty, so training cannot stop early; give it rows or set refit"
+        )
+    for place, task in enumerate(store.schema.task_names):
+        if not store.masks[train][:, place].any():
+            raise DataError(f"task {task!r} has no label in the split 'train'")
+
+
+def _logger(folder: Path) -> Any:
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder, name="logs", version="")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advice and banners off the terminal."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _write_json(path: Path, values: Any) -> None:
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

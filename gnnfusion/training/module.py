@@ -1,0 +1,165 @@
+"""The Lightning module: one training step, one validation pass, the optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from gnnfusion.graphs.batch import GraphBatch, make_batch, topology_of
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.graphs.topology import Topology
+from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.training.config import TrainConfig
+from gnnfusion.training.evidence import draw_shown, kin_matrix, scorable
+from gnnfusion.training.objective import (
+    constant_losses,
+    objective,
+    sample_losses,
+    static_weights,
+    task_losses,
+)
+from gnnfusion.training.seeding import derived_seed, epoch_order, generator
+
+VALID_BATCH = 256
+
+
+class Batches:
+    """The batches of one epoch, in an order given; made as they are asked for."""
+
+    def __init__(self, store: GraphStore, rows: Tensor, topology: Topology, size: int) -> None:
+        self.store, self.topology = store, topology
+        self.parts = rows.split(size) if len(rows) else ()
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[GraphBatch]:
+        for rows in self.parts:
+            yield make_batch(self.store, rows, self.topology)
+
+
+class FusionModule(pl.LightningModule):
+    """Trains a `FusionNetwork` on a store.
+
+    Parameters
+    ----------
+    network
+        With its statistics fitted.
+    store
+        Samples.
+    config
+        Settings.
+    train, valid
+        Rows to train on and to validate on (possibly none).
+    """
+
+    def __init__(
+        self,
+        network: FusionNetwork,
+        store: GraphStore,
+        config: TrainConfig,
+        train: Tensor,
+        valid: Tensor,
+    ) -> None:
+        super().__init__()
+        self.network, self.store, self.config = network, store, config
+        self.rows = {"train": train, "valid": valid}
+        self.topology = topology_of(store)
+        self.kin = kin_matrix(store.schema)
+        self.weights = static_weights(store)
+        self.yardstick = constant_losses(network, store, train, valid)
+        self._train_sum = torch.zeros(len(self.weights))
+        self._train_count = torch.zeros(len(self.weights))
+        self._valid_sum = torch.zeros(len(self.weights))
+        self._valid_count = torch.zeros(len(self.weights))
+
+    # -- data -------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> Batches:
+        rows = epoch_order(self.rows["train"], self.config.seed, self.current_epoch)
+        return Batches(self.store, rows, self.topology, self.config.batch_size)
+
+    def val_dataloader(self) -> Batches:
+        return Batches(self.store, self.rows["valid"], self.topology, VALID_BATCH)
+
+    def transfer_batch_to_device(
+        self, batch: GraphBatch, device: torch.device, dataloader_idx: int
+    ) -> GraphBatch:
+        return batch.to(device)
+
+    # -- steps ------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        self._train_sum.zero_()
+        self._train_count.zero_()
+
+    def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
+        place = (self.config.seed, self.current_epoch, batch_idx)
+        masks = batch.masks.cpu()
+        shown = draw_shown(masks, self.kin, self.config.evidence, generator("evidence", *place))
+        scored = scorable(masks, shown, self.kin)
+        torch.manual_seed(derived_seed("step", *place))
+        visible = shown.to(batch.masks.device) if self.config.evidence else None
+        outputs = self.network(batch, visible)
+        losses = task_losses(self.network, outputs, batch, scored.to(batch.masks.device))
+        count = scored.sum(0)
+        self._train_sum += losses.detach().float().cpu() * count
+        self._train_count += count
+        return objective(losses, self.weights.to(losses.device))
+
+    def on_validation_epoch_start(self) -> None:
+        self._valid_sum.zero_()
+        self._valid_count.zero_()
+
+    def validation_step(self, batch: GraphBatch, batch_idx: int) -> None:
+        outputs = self.network(batch)
+        for place, task in enumerate(batch.tasks):
+            rows = batch.masks[:, place].nonzero().squeeze(1)
+            losses = sample_losses(
+                self.network.head(task), outputs[task][rows].float(), batch.targets[task][rows]
+            )
+            self._valid_sum[place] += losses.sum().cpu()
+            self._valid_count[place] += len(rows)
+
+    def epoch_losses(self) -> dict[str, Tensor]:
+        """Mean loss per task ``[T]`` of the epoch so far; NaN where no label was scored."""
+        losses = {"train": self._train_sum / self._train_count}
+        if len(self.rows["valid"]):
+            losses["valid"] = self._valid_sum / self._valid_count
+        return losses
+
+    def valid_score(self) -> float:
+        """Mean over tasks of validation loss over the loss of the training-mean predictor."""
+        ratio = self.epoch_losses()["valid"] / self.yardstick
+        return float(ratio[ratio.isfinite()].mean())
+
+    # -- optimizer --------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        plain = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": self.config.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.config.lr)
+        steps = self.config.epochs * max(1, len(self.train_dataloader()))
+        warm = max(1, round(self.config.warmup * steps))
+
+        def rate(step: int) -> float:
+            rise = min(1.0, (step + 1) / warm)
+            if self.config.schedule == "constant":
+                return rise
+            done = min(1.0, max(0.0, (step - warm) / max(1, steps - warm)))
+            return rise * 0.5 * (1 + math.cos(math.pi * done))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
