@@ -159,7 +159,7 @@ def _clip(z: dict[str, float], noise: np.ndarray, seed: int, row: int) -> dict[s
     mood = int(np.digitize(z["valence"] + noise[3], (-0.5, 0.5)))
     box = dict(zip(COLUMNS["box"], (round(v, 4) for v in thing.box), strict=True))
     return {
-        "frames": draw(things, contrast=rng.uniform(0.4, 1.0), rng=rng),
+        "frames": draw(things, contrast=rng.uniform(0.5, 1.0), rng=rng),
         "sound": sound(
             noisy,
             pitch=220 * 2 ** (rng.uniform(0, 2)),
@@ -214,5 +214,6 @@ def _absent(rng: np.random.Generator, rows: int, share: float) -> np.ndarray:
 
 def _splits(rng: np.random.Generator, rows: int) -> list[str]:
     """70 % train, 15 % valid, 15 % test."""
-    names = np.repeat(["train", "valid", "test"], [rows - 2 * round(0.15 * rows)] + [round(0.15 * rows)] * 2)
+    held = round(0.15 * rows)
+    names = np.repeat(["train", "valid", "test"], [rows - 2 * held, held, held])
     return [str(s) for s in rng.permutation(names)]

@@ -10,7 +10,7 @@ import numpy as np
 
 SIZE = 48
 RATE = 8
-FRAMES = 10
+FRAMES = 9  # odd: at 8 and at 4 frames a second, one of them is the middle
 SOUND_RATE = 8000
 SECONDS = FRAMES / RATE
 
@@ -69,9 +69,9 @@ def draw(things: list[Thing], contrast: float, rng: np.random.Generator) -> np.n
 
     `contrast` in (0, 1] is how far things stand out from the ground.
     """
-    coarse = rng.uniform(70, 150, (8, 8, 3))
+    coarse = rng.uniform(80, 140, (8, 8, 1)) + rng.uniform(-12, 12, (8, 8, 3))
     ground = np.kron(coarse, np.ones((SIZE // 8, SIZE // 8, 1)))
-    ground = ground + rng.normal(0, 10, (SIZE, SIZE, 1))
+    ground = ground + rng.normal(0, 8, (SIZE, SIZE, 1))
     edge = (np.arange(SIZE) + 0.5) / SIZE
     frames = np.empty((FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
     for f in range(FRAMES):

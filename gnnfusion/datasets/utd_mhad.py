@@ -1,0 +1,122 @@
+"""``utd_mhad``: 27 actions by Kinect skeleton, inertial sensor and depth camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from gnnfusion.datasets.tables import need, write_csv
+from gnnfusion.errors import DataError, UsageError
+
+RAW = "utd_mhad"
+VERSION = 1
+
+ACTIONS = (
+    "swipe_left", "swipe_right", "wave", "clap", "throw", "cross_arms", "basketball_shoot",
+    "draw_x", "draw_circle_cw", "draw_circle_ccw", "draw_triangle", "bowling", "boxing",
+    "baseball_swing", "tennis_swing", "arm_curl", "tennis_serve", "push", "knock", "catch",
+    "pickup_throw", "jog", "walk", "sit_to_stand", "stand_to_sit", "lunge", "squat",
+)  # fmt: skip
+"""Actions 1 to 27, in order."""
+
+GROUPS = {
+    "gesture": ("swipe_left", "swipe_right", "wave", "clap", "cross_arms", "push", "knock"),
+    "drawing": ("draw_x", "draw_circle_cw", "draw_circle_ccw", "draw_triangle"),
+    "sport": (
+        "throw", "basketball_shoot", "bowling", "boxing", "baseball_swing", "tennis_swing",
+        "arm_curl", "tennis_serve", "catch", "pickup_throw",
+    ),
+    "legs": ("jog", "walk", "sit_to_stand", "stand_to_sit", "lunge", "squat"),
+}  # fmt: skip
+"""Our own coarser classes: arm gestures, drawing in the air, sport strokes, legs or whole body."""
+
+GROUP_OF = {action: group for group, actions in GROUPS.items() for action in actions}
+HIP_CENTRE = 3
+"""Joint that coordinates are relative to; joints run head, neck, spine, hip centre, left arm
+(shoulder, elbow, wrist, hand), right arm, left leg (hip, knee, ankle, foot), right leg."""
+COLUMNS = ("id", "skeleton", "inertial", "action", "action_group", "subject", "trial", "split")
+_TRAIN, _VALID = (1, 3, 5), (7,)
+
+
+def prepare(
+    folder: Path,
+    raw: Path | None,
+    relative: bool = True,
+    joints: str = "channels",
+    depth: bool = True,
+) -> None:
+    """Write ``table.csv``, ``skeleton/*.npy``, ``inertial/*.npy`` and the row-aligned ``depth.npy``.
+
+    Subjects 1, 3 and 5 train, 7 validates, and the even ones test (the usual protocol trains on
+    all odd subjects: 431 and 430 sequences).
+
+    Parameters
+    ----------
+    relative
+        Subtract the hip centre of the first frame from all joints, so that where a person stood
+        plays no part; it is fixed for each sequence and learns nothing.
+    joints
+        ``channels``: a skeleton file is ``[T, 60]`` and a window of it one node; ``nodes``:
+        ``[T, 20, 3]``, a node for each joint and window.
+    depth
+        False leaves the depth frames out.
+    """
+    if joints not in ("channels", "nodes"):
+        raise UsageError(f"joints is {joints!r}; use channels or nodes")
+    raw = need(raw, "skeleton_inertial.npz", *(("depth.npz",) if depth else ()))
+    with np.load(raw / "skeleton_inertial.npz", allow_pickle=False) as arrays:
+        ids, labels = [str(i) for i in arrays["ids"]], arrays["y"]
+        skeletons = _cut(arrays["skel"], arrays["skel_len"], "skel")
+        inertials = _cut(arrays["iner"], arrays["iner_len"], "iner")
+    rows = []
+    (folder / "skeleton").mkdir()
+    (folder / "inertial").mkdir()
+    for i, name in enumerate(ids):
+        action, subject, trial = (int(v) for v in labels[i])
+        skeleton = skeletons[i]
+        if relative:
+            skeleton = skeleton - skeleton[0, HIP_CENTRE]
+        if joints == "channels":
+            skeleton = skeleton.reshape(len(skeleton), -1)
+        np.save(folder / "skeleton" / f"{name}.npy", skeleton.astype(np.float32))
+        np.save(folder / "inertial" / f"{name}.npy", inertials[i].astype(np.float32))
+        split = "train" if subject in _TRAIN else "valid" if subject in _VALID else "test"
+        rows.append(
+            {
+                "id": name,
+                "skeleton": f"skeleton/{name}.npy",
+                "inertial": f"inertial/{name}.npy",
+                "action": ACTIONS[action - 1],
+                "action_group": GROUP_OF[ACTIONS[action - 1]],
+                "subject": f"s{subject}",
+                "trial": trial,
+                "split": split,
+            }
+        )
+    if depth:
+        with np.load(raw / "depth.npz", allow_pickle=False) as arrays:
+            if [str(i) for i in arrays["ids"]] != ids:
+                raise DataError(f"{raw}: depth.npz and skeleton_inertial.npz list other ids")
+            np.save(folder / "depth.npy", arrays["depth"])
+    else:
+        _without_depth(folder)
+    write_csv(folder / "table.csv", COLUMNS, rows)
+
+
+def _cut(flat: np.ndarray, lengths: np.ndarray, what: str) -> list[np.ndarray]:
+    """Sequences of an array in which all frames stand one after the other."""
+    if int(lengths.sum()) != len(flat):
+        raise DataError(f"skeleton_inertial.npz: lengths of {what} do not add up to its rows")
+    return np.split(flat, np.cumsum(lengths)[:-1])
+
+
+def _without_depth(folder: Path) -> None:
+    from dataclasses import replace
+
+    from gnnfusion.datasets.files import files_folder
+    from gnnfusion.schema import Schema
+
+    schema = Schema.from_yaml(files_folder("utd_mhad") / "schema.yaml")
+    kept = tuple(m for m in schema.modalities if m.name != "depth")
+    replace(schema, modalities=kept).to_yaml(folder / "schema.yaml")
