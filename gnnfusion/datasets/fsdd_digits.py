@@ -38,7 +38,7 @@ def prepare(folder: Path, raw: Path | None, seed: int = 0, images: bool = True) 
         False leaves the images out: sound only.
     """
     source = need(raw, "recordings") / "recordings"
-    rows = []
+    rows: list[dict[str, object]] = []
     for path in sorted(source.glob("*.wav"), key=lambda p: _parse(p.stem)):
         digit, speaker, index = _parse(path.stem)
         split = "test" if index in _TEST else "valid" if index in _VALID else "train"

@@ -291,8 +291,7 @@ def _truth(
     uses = np.zeros(loadings.shape, dtype=bool)
     for t, factors in enumerate(spec.tasks):
         uses[t, list(factors)] = True
-    related = (uses[:, None] & uses[None]).any(axis=2)
-    np.fill_diagonal(related, False)
+    related = (uses[:, None] & uses[None]).any(axis=2) & ~np.eye(len(names), dtype=bool)
     correlation = loadings @ loadings.T / (1 + spec.label_noise**2)
     np.fill_diagonal(correlation, 1.0)
     return {

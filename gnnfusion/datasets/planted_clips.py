@@ -25,7 +25,7 @@ from gnnfusion.datasets.planted_media import (
 from gnnfusion.errors import UsageError
 
 RAW = None
-VERSION = 1
+VERSION = 2
 
 FACTORS = (
     "timbre", "energy", "look", "motion", "across", "down", "size", "valence", "heat",
@@ -112,9 +112,10 @@ def prepare(
             write_sound(clip["sound"], folder / record["audio"])
         records.append(record)
 
-    columns = ["id", "split", "frames", "audio", "text", *SENSORS, *sum(COLUMNS.values(), ())]
+    labels = [column for columns in COLUMNS.values() for column in columns]
+    header = ["id", "split", "frames", "audio", "text", *SENSORS, *labels]
     with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
+        writer = csv.DictWriter(file, header)
         writer.writeheader()
         writer.writerows(records)
     (folder / "truth.json").write_text(json.dumps(truth(), indent=1) + "\n", encoding="utf-8")
@@ -154,7 +155,8 @@ def _clip(z: dict[str, float], noise: np.ndarray, seed: int, row: int) -> dict[s
         # A small still decoy of another look: which of the two moves is seen over frames only.
         side = rng.uniform(0.1, 0.14)
         other = (look + int(rng.integers(1, 3))) % 3
-        things.insert(0, Thing(other, *rng.uniform(0.1, 0.9, 2), side, side))
+        x, y = rng.uniform(0.1, 0.9, 2)
+        things.insert(0, Thing(other, x, y, side, side))
     alarm = (z["timbre"] + z["energy"]) / np.sqrt(2) + noise[2] > 0
     mood = int(np.digitize(z["valence"] + noise[3], (-0.5, 0.5)))
     box = dict(zip(COLUMNS["box"], (round(v, 4) for v in thing.box), strict=True))

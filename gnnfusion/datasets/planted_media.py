@@ -161,9 +161,7 @@ _WATCHERS = ("the guard", "a neighbour", "our camera crew", "someone", "the nigh
 _CLOSINGS = ("nothing else to report", "see the earlier notes", "the door was shut", "as before")
 
 
-def sentence(
-    valence: float, energy: float, x: float, y: float, rng: np.random.Generator
-) -> str:
+def sentence(valence: float, energy: float, x: float, y: float, rng: np.random.Generator) -> str:
     """A report on the clip: always its mood, sometimes how loud it was and where to look."""
     mood = _pick(_MOODS[int(np.digitize(valence, (-1.2, -0.4, 0.4, 1.2)))], rng)
     parts = [f"{_pick(_TIMES, rng)} {_pick(_WATCHERS, rng)} saw {_article(mood)} {mood} scene"]

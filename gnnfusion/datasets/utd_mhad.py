@@ -46,7 +46,7 @@ def prepare(
     joints: str = "channels",
     depth: bool = True,
 ) -> None:
-    """Write ``table.csv``, ``skeleton/*.npy``, ``inertial/*.npy`` and the row-aligned ``depth.npy``.
+    """Write ``table.csv``, ``skeleton/*.npy``, ``inertial/*.npy`` and row-aligned ``depth.npy``.
 
     Subjects 1, 3 and 5 train, 7 validates, and the even ones test (the usual protocol trains on
     all odd subjects: 431 and 430 sequences).

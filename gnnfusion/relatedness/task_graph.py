@@ -1,0 +1,318 @@
+"""The answer to "which tasks belong together": values with intervals, tests and their question."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gnnfusion.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+QUESTIONS = (
+    "labels go together",
+    "label i informs j beyond the features",
+    "training with i helps j",
+)
+"""What a task graph can answer; figures and sentences never mix them."""
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One ordered pair of tasks."""
+
+    source: str
+    target: str
+    value: float
+    low: float
+    high: float
+    p_value: float
+    p_adjusted: float
+    n: int
+    significant: bool
+    derived: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskGraph:
+    """Relatedness of tasks, with its uncertainty; T tasks, row i the source, column j the target.
+
+    Parameters
+    ----------
+    tasks
+        Names, in the order of rows and columns.
+    method
+        Name of the estimator.
+    question
+        One of `QUESTIONS`: what a value means.
+    value
+        ``[T, T]``, positive where i tells about, goes with or helps j; the diagonal is NaN, and
+        so is a pair that could not be estimated.
+    low, high
+        Interval of each value at confidence `level`.
+    p_value
+        Test of each value against the method's null; NaN where there is none.
+    n
+        Sample sizes.
+    derived
+        bool ``[T, T]``, symmetric: pairs of which one is computable from the other, or both from
+        a third. They never count as findings and are left out of the adjustment.
+    symmetric
+        The method gives i, j and j, i the same value, so that the adjustment counts them once.
+    level
+        Confidence of the intervals.
+    alpha
+        Largest adjusted p-value that counts as a finding.
+    control
+        What the method was checked against, as plain values. ``interpretable: False`` makes
+        figures and the report say "not interpretable".
+    notes
+        Sentences that belong beside every figure.
+
+    Raises
+    ------
+    UsageError
+        Shapes or names that do not fit.
+    """
+
+    tasks: tuple[str, ...]
+    method: str
+    question: str
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p_value: np.ndarray
+    n: np.ndarray
+    derived: np.ndarray | None = None
+    symmetric: bool = False
+    level: float = 0.95
+    alpha: float = 0.05
+    control: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", tuple(self.tasks))
+        object.__setattr__(self, "notes", tuple(self.notes))
+        count = len(self.tasks)
+        if len(set(self.tasks)) != count:
+            raise UsageError("a task graph lists a task twice")
+        if self.question not in QUESTIONS:
+            raise UsageError(f"a task graph's question must be one of {'; '.join(QUESTIONS)}")
+        for name in ("value", "low", "high", "p_value"):
+            matrix = np.array(getattr(self, name), dtype=np.float64)
+            if matrix.shape != (count, count):
+                raise UsageError(f"`{name}` of a task graph must be [{count}, {count}]")
+            np.fill_diagonal(matrix, np.nan)
+            object.__setattr__(self, name, matrix)
+        sizes = np.broadcast_to(np.asarray(self.n, dtype=np.int64), (count, count)).copy()
+        object.__setattr__(self, "n", sizes)
+        derived = np.zeros((count, count), bool) if self.derived is None else self.derived
+        derived = np.array(derived, dtype=bool)
+        if derived.shape != (count, count):
+            raise UsageError(f"`derived` of a task graph must be [{count}, {count}]")
+        derived |= derived.T
+        np.fill_diagonal(derived, False)
+        object.__setattr__(self, "derived", derived)
+
+    @property
+    def p_adjusted(self) -> np.ndarray:
+        """p-values ``[T, T]`` adjusted over all tested pairs (Holm, 1979); derived pairs are NaN.
+
+        With ``p_(1) <= ... <= p_(m)``: ``max over j <= i of min(1, (m - j + 1) p_(j))``, which
+        bounds the chance of any false finding, whatever the dependence between tests.
+        """
+        out = np.full_like(self.p_value, np.nan)
+        tested = np.isfinite(self.p_value) & ~self._derived
+        if self.symmetric:
+            # Where the two halves differ, the larger p-value counts.
+            both = np.fmax(self.p_value, self.p_value.T)
+            tested = np.triu(tested | tested.T)
+            out[tested] = holm(both[tested])
+            return np.where(np.isfinite(out), out, out.T)
+        out[tested] = holm(self.p_value[tested])
+        return out
+
+    @property
+    def significant(self) -> np.ndarray:
+        """bool ``[T, T]``: adjusted p-value at most `alpha`, and not a derived pair."""
+        adjusted = self.p_adjusted
+        return np.isfinite(adjusted) & (np.nan_to_num(adjusted, nan=1.0) <= self.alpha)
+
+    @property
+    def interpretable(self) -> bool:
+        """False where the control says that the values mean nothing."""
+        return bool(self.control.get("interpretable", True))
+
+    @property
+    def _derived(self) -> np.ndarray:
+        assert self.derived is not None
+        return self.derived
+
+    def edges(self, significant_only: bool = False) -> list[Edge]:
+        """Ordered pairs with a value, largest first; both directions of a symmetric method.
+
+        Parameters
+        ----------
+        significant_only
+            Only findings: significant, not derived, and none if the control forbids it.
+        """
+        if significant_only and not self.interpretable:
+            return []
+        found = [e for e in self._edges() if e.significant or not significant_only]
+        return sorted(found, key=lambda e: -e.value)
+
+    def _edges(self) -> Iterator[Edge]:
+        adjusted, significant = self.p_adjusted, self.significant
+        for i, source in enumerate(self.tasks):
+            for j, target in enumerate(self.tasks):
+                if np.isfinite(self.value[i, j]):
+                    yield Edge(
+                        source=source,
+                        target=target,
+                        value=float(self.value[i, j]),
+                        low=float(self.low[i, j]),
+                        high=float(self.high[i, j]),
+                        p_value=float(self.p_value[i, j]),
+                        p_adjusted=float(adjusted[i, j]),
+                        n=int(self.n[i, j]),
+                        significant=bool(significant[i, j]),
+                        derived=bool(self._derived[i, j]),
+                    )
+
+    def to_networkx(self) -> nx.DiGraph:
+        """All pairs with a value as edges, with value, interval, p-values, n and flags."""
+        import networkx as nx
+
+        graph = nx.DiGraph(
+            method=self.method,
+            question=self.question,
+            level=self.level,
+            alpha=self.alpha,
+            interpretable=self.interpretable,
+            notes=" ".join(self.notes),
+        )
+        graph.add_nodes_from(self.tasks)
+        for e in self._edges():
+            # GraphML and GEXF have no NaN that every reader takes: leave such attributes out.
+            numbers = {k: getattr(e, k) for k in ("value", "low", "high", "p_value", "p_adjusted")}
+            graph.add_edge(
+                e.source,
+                e.target,
+                **{k: v for k, v in numbers.items() if math.isfinite(v)},
+                n=e.n,
+                significant=e.significant,
+                derived=e.derived,
+            )
+        return graph
+
+    def to_graphml(self, path: str | Path) -> None:
+        """Write GraphML."""
+        import networkx as nx
+
+        _write_whole(Path(path), "\n".join(nx.generate_graphml(self.to_networkx())) + "\n")
+
+    def to_gexf(self, path: str | Path) -> None:
+        """Write GEXF, as Gephi reads it."""
+        import networkx as nx
+
+        graph = self.to_networkx()
+        for _, _, attributes in graph.edges(data=True):
+            # `value` is a reserved edge attribute in GEXF; `weight` is what Gephi draws.
+            attributes["weight"] = attributes["value"]
+            attributes["relatedness"] = attributes.pop("value")
+        _write_whole(Path(path), "\n".join(nx.generate_gexf(graph)) + "\n")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; NaN becomes null. Adjusted p-values are there for other readers."""
+        return {
+            "format": FORMAT,
+            "tasks": list(self.tasks),
+            "method": self.method,
+            "question": self.question,
+            "level": self.level,
+            "alpha": self.alpha,
+            "symmetric": self.symmetric,
+            **{k: _rows(getattr(self, k)) for k in ("value", "low", "high", "p_value")},
+            "p_adjusted": _rows(self.p_adjusted),
+            "n": self.n.tolist(),
+            "significant": self.significant.tolist(),
+            "derived": self._derived.tolist(),
+            "control": dict(self.control),
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TaskGraph:
+        """Read the layout of `to_dict`."""
+        try:
+            if values["format"] != FORMAT:
+                raise RunError("this task graph was written by another version of gnnfusion")
+            count = len(values["tasks"])
+            matrices = {
+                k: np.array(values[k], dtype=np.float64).reshape(count, count)
+                for k in ("value", "low", "high", "p_value")
+            }
+            return cls(
+                tasks=tuple(values["tasks"]),
+                method=values["method"],
+                question=values["question"],
+                n=np.array(values["n"], dtype=np.int64),
+                derived=np.array(values["derived"], dtype=bool),
+                symmetric=values["symmetric"],
+                level=values["level"],
+                alpha=values["alpha"],
+                control=values["control"],
+                notes=tuple(values["notes"]),
+                **matrices,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"the task graph is malformed ({error}); run relate again") from error
+
+    def to_json(self, path: str | Path) -> None:
+        """Write `to_dict` as JSON."""
+        _write_whole(Path(path), json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> TaskGraph:
+        """Read a file of `to_json`; `RunError` if it is missing or malformed."""
+        path = Path(path)
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RunError(f"there is no task graph {str(path)!r}; run relate first") from error
+        except ValueError as error:
+            raise RunError(f"{path} is not a task graph; run relate again") from error
+        if not isinstance(values, Mapping):
+            raise RunError(f"{path} is not a task graph; run relate again")
+        return cls.from_dict(values)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values ``[m]`` adjusted by Holm's step-down method (1979), in the order given."""
+    p = np.asarray(p, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    factors = np.arange(len(p), 0, -1)
+    out = np.empty_like(p)
+    out[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
+    return out
+
+
+def _rows(matrix: np.ndarray) -> list[list[float | None]]:
+    return [[float(v) if math.isfinite(v) else None for v in row] for row in matrix]
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write to a temporary name and rename, so that no reader sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f".{path.name}.part")
+    work.write_text(text, encoding="utf-8")
+    work.replace(path)
