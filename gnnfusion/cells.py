@@ -37,12 +37,10 @@ def number(cell: Any) -> float | None:
             return float(text == "true")
         if "_" in text:  # float() would read "1_000" as a number
             raise ValueError(cell)
-        value = float(text)
-    else:
-        try:
-            value = float(cell)
-        except TypeError as error:
-            raise ValueError(str(cell)) from error
+    try:
+        value = float(cell)
+    except (TypeError, ValueError):
+        raise ValueError(str(cell)) from None
     return None if math.isnan(value) else value
 
 

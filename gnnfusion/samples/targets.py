@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLASS_KINDS = ("binary", "multiclass", "ordinal")
+_LARGEST = float(np.finfo(np.float32).max)
 _YES = {"1": 1, "true": 1, "yes": 1, "0": 0, "false": 0, "no": 0}
 
 
@@ -172,8 +172,8 @@ def _regression(task: Task, columns: list[list[Any]], problems: list[LabelProble
         for row, cell in enumerate(cells):
             try:
                 value = number(cell)
-                bad = value is not None and not math.isfinite(np.float32(value))
-                what = "is infinite"
+                bad = value is not None and not abs(value) <= _LARGEST
+                what = "is infinite or too large"
             except ValueError:
                 value, bad, what = None, True, "is not a number"
             if value is None or bad:
