@@ -68,6 +68,9 @@ class TaskGraph:
         a third. They never count as findings and are left out of the adjustment.
     symmetric
         The method gives i, j and j, i the same value, so that the adjustment counts them once.
+    null
+        Value of a pair that is not related: 0, or 1 for attention relative to uniform. Figures
+        are centred on it.
     level
         Confidence of the intervals.
     alpha
@@ -94,6 +97,7 @@ class TaskGraph:
     n: np.ndarray
     derived: np.ndarray | None = None
     symmetric: bool = False
+    null: float = 0.0
     level: float = 0.95
     alpha: float = 0.05
     control: Mapping[str, Any] = field(default_factory=dict)
@@ -122,6 +126,7 @@ class TaskGraph:
         derived |= derived.T
         np.fill_diagonal(derived, False)
         object.__setattr__(self, "derived", derived)
+        object.__setattr__(self, "control", {k: _plain(v) for k, v in self.control.items()})
 
     @property
     def p_adjusted(self) -> np.ndarray:
@@ -157,7 +162,7 @@ class TaskGraph:
         assert self.derived is not None
         return self.derived
 
-    def edges(self, significant_only: bool = False) -> list[Edge]:
+    def edges(self, significant_only: bool = True) -> list[Edge]:
         """Ordered pairs with a value, largest first; both directions of a symmetric method.
 
         Parameters
@@ -238,6 +243,7 @@ class TaskGraph:
             "tasks": list(self.tasks),
             "method": self.method,
             "question": self.question,
+            "null": self.null,
             "level": self.level,
             "alpha": self.alpha,
             "symmetric": self.symmetric,
@@ -268,6 +274,7 @@ class TaskGraph:
                 n=np.array(values["n"], dtype=np.int64),
                 derived=np.array(values["derived"], dtype=bool),
                 symmetric=values["symmetric"],
+                null=values["null"],
                 level=values["level"],
                 alpha=values["alpha"],
                 control=values["control"],
@@ -304,6 +311,12 @@ def holm(p: np.ndarray) -> np.ndarray:
     out = np.empty_like(p)
     out[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
     return out
+
+
+def _plain(value: Any) -> Any:
+    """NumPy numbers as Python ones, which JSON needs; NaN and infinity as None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _rows(matrix: np.ndarray) -> list[list[float | None]]:

@@ -1,0 +1,1 @@
+"""Figures of a run, a task graph and their scores."""
