@@ -26,14 +26,14 @@ class Keeper(pl.Callback):
     Parameters
     ----------
     folder
-        The run's folder; ``history.csv`` and ``last.ckpt`` are written there.
+        The run's folder; ``history.csv`` and ``last.ckpt`` are written there. None writes nothing.
     tasks
         Names of the tasks, for the columns of the history.
     patience
         Epochs without improvement before stopping; None never stops and keeps the last weights.
     """
 
-    def __init__(self, folder: Path, tasks: tuple[str, ...], patience: int | None) -> None:
+    def __init__(self, folder: Path | None, tasks: tuple[str, ...], patience: int | None) -> None:
         self.folder, self.tasks, self.patience = folder, tasks, patience
         self.history: list[dict[str, float]] = []
         self.best_score = float("inf")
@@ -78,12 +78,16 @@ class Keeper(pl.Callback):
         self.finished = late or epoch + 1 >= pl_module.config.epochs
         if late:
             trainer.should_stop = True
-        write_history(self.folder / "history.csv", self.history)
+        if self.folder is not None:
+            self._save(trainer, row, self.folder)
+
+    def _save(self, trainer: pl.Trainer, row: dict[str, float], folder: Path) -> None:
+        write_history(folder / "history.csv", self.history)
         if trainer.logger is not None:
-            trainer.logger.log_metrics(row, step=epoch)  # type: ignore[arg-type]
-        temporary = self.folder / f"{RESUME}.part"
+            trainer.logger.log_metrics(row, step=trainer.current_epoch)  # type: ignore[arg-type]
+        temporary = folder / f"{RESUME}.part"
         trainer.save_checkpoint(temporary)
-        os.replace(temporary, self.folder / RESUME)
+        os.replace(temporary, folder / RESUME)
 
 
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:

@@ -90,9 +90,17 @@ def train(
 
 
 def fit(
-    store: GraphStore, config: TrainConfig, folder: Path, *, progress: bool, logs: bool
+    store: GraphStore,
+    config: TrainConfig,
+    folder: Path | None,
+    *,
+    progress: bool = False,
+    logs: bool = False,
 ) -> tuple[FusionNetwork, Keeper]:
-    """The network with its best (or, refitted, last) weights, and what the epochs left behind."""
+    """The network with its best (or, refitted, last) weights, and what the epochs left behind.
+
+    Without a folder nothing is written, and nothing can be resumed.
+    """
     splits = ("train", "valid") if config.refit else ("train",)
     train_rows = store.rows(*splits)
     valid_rows = torch.arange(0) if config.refit else store.rows("valid")
@@ -103,7 +111,7 @@ def fit(
     network.fit_statistics(store, train_rows)
     module = FusionModule(network, store, config, train_rows, valid_rows)
     keeper = Keeper(folder, store.schema.task_names, None if config.refit else config.patience)
-    state = load_resume_point(folder)
+    state = None if folder is None else load_resume_point(folder)
     if state is not None:
         keeper.load_state_dict(state["callbacks"][keeper.state_key])
     if not keeper.finished:
@@ -115,7 +123,7 @@ def fit(
                 precision=config.precision,  # type: ignore[arg-type]
                 gradient_clip_val=config.clip,
                 callbacks=[keeper, *([RichProgressBar()] if progress else [])],
-                logger=_logger(folder) if logs else False,
+                logger=_logger(folder) if logs and folder is not None else False,
                 enable_checkpointing=False,
                 enable_progress_bar=progress,
                 enable_model_summary=False,
@@ -125,7 +133,7 @@ def fit(
                 deterministic="warn",
                 default_root_dir=folder,
             )
-            trainer.fit(module, ckpt_path=None if state is None else folder / RESUME)
+            trainer.fit(module, ckpt_path=None if state is None or folder is None else folder / RESUME)
     network.load_state_dict(keeper.best)
     return network.to(device).eval(), keeper
 

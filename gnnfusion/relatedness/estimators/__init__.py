@@ -1,0 +1,1 @@
+"""One estimator a file: ``estimate(network, store, rows, seed) -> TaskGraph``."""

@@ -1,0 +1,367 @@
+"""The commands. Each parses its flags, calls the public API and prints what it made."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from gnnfusion import __version__
+from gnnfusion.errors import GnnFusionError, UsageError
+from gnnfusion.training.config import TrainConfig
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+# -- parsers ----------------------------------------------------------------------------------
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="gnnfusion",
+        description="Graph-neural-network fusion of multimodal samples for several tasks.",
+        version=__version__,
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subcommands(required=True, dest="command")
+    for name, (make, _) in COMMANDS.items():
+        sub = ArgumentParser(description=make.__doc__)
+        commands.add_subcommand(name, sub, help=(make.__doc__ or "").rstrip("."))
+        make(sub)
+    return parser
+
+
+def _init(p: ArgumentParser) -> None:
+    """Guess a schema from a table."""
+    p.add_argument("table", type=str, help="CSV, Parquet or JSON lines file, or a folder of files")
+    p.add_argument("--tasks", type=str, default="", help="label columns, comma-separated")
+    p.add_argument("--id", type=str | None, default=None, help="column that names each row")
+    p.add_argument("-o", "--out", type=str | None, default=None,
+                   help="schema file to write; schema.yaml beside the table by default")  # fmt: skip
+
+
+def _build(p: ArgumentParser) -> None:
+    """Turn samples into packed graphs."""
+    p.add_argument("source", type=str, help="schema file, or name of a data set")
+    p.add_argument("-o", "--out", type=str, required=True, help="store to write")
+    p.add_argument("--table", type=str | None, default=None, help="another table of this schema")
+    p.add_argument("--workers", type=int | None, default=None, help="processes that read media")
+    p.add_argument("--strict", action="store_true", help="fail if any value cannot be read")
+
+
+def _train(p: ArgumentParser) -> None:
+    """Train a fusion network; called again, it resumes."""
+    p.add_argument("store", type=str, help="store, or name of a data set (built first, cached)")
+    p.add_argument("-o", "--out", type=str, required=True, help="run folder to write")
+    p.add_argument("--config", action="config", help="file of settings; flags override it")
+    p.add_class_arguments(TrainConfig, as_group=False)
+
+
+def _evaluate(p: ArgumentParser) -> None:
+    """Score a run on its store."""
+    p.add_argument("run", type=str, help="run folder")
+    p.add_argument("--splits", type=str, default="valid,test", help="comma-separated")
+    p.add_argument("--json", type=str | None, default=None, help="file to write the scores to")
+    _device(p)
+
+
+def _predict(p: ArgumentParser) -> None:
+    """Predict the tasks of new raw rows."""
+    p.add_argument("run", type=str, help="run folder")
+    p.add_argument("table", type=str, help="table of new rows")
+    p.add_argument("-o", "--out", type=str, required=True, help="CSV or Parquet file to write")
+    p.add_argument("--given", type=str, default="none",
+                   help="label columns to use as evidence: none, auto or names")  # fmt: skip
+    p.add_argument("--workers", type=int | None, default=None, help="processes that read media")
+    _device(p)
+
+
+def _relate(p: ArgumentParser) -> None:
+    """Say which tasks are related, with evidence."""
+    p.add_argument("run", type=str, help="run folder")
+    p.add_argument("--method", type=str, default="evidence", help="evidence, labels or attention")
+    p.add_argument("--splits", type=str, default="valid,test", help="held-out rows to measure on")
+    p.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    p.add_argument("-o", "--out", type=str | None, default=None,
+                   help="folder to write; the run folder by default")  # fmt: skip
+    _device(p)
+
+
+def _data(p: ArgumentParser) -> None:
+    """List the data sets, or get one."""
+    actions = p.add_subcommands(required=True, dest="action")
+    actions.add_subcommand("list", ArgumentParser(), help="names and what they hold")
+    get = ArgumentParser(description="Fetch a data set's public source and check it.")
+    get.add_argument("name", type=str, help="data set")
+    get.add_argument("--url", type=str | None, default=None, help="another source")
+    actions.add_subcommand("get", get, help="fetch a data set and check it")
+
+
+def _info(p: ArgumentParser) -> None:
+    """Say what is installed and available."""
+    p.add_argument("--json", type=str | None, default=None, help="file to write")
+
+
+def _demo(p: ArgumentParser) -> None:
+    """Run the whole way once on generated clips."""
+    p.add_argument("-o", "--out", type=str, default="runs/demo", help="folder to write")
+    p.add_argument("--quick", action="store_true", help="fewer clips and epochs")
+    p.add_argument("--seed", type=int, default=0)
+    _device(p)
+
+
+def _device(p: ArgumentParser) -> None:
+    p.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
+
+
+# -- commands ---------------------------------------------------------------------------------
+
+
+def init(a: Namespace) -> None:
+    from gnnfusion.samples.infer import infer_schema
+    from gnnfusion.show import print_table
+
+    tasks = tuple(t for t in a.tasks.split(",") if t)
+    schema, guesses = infer_schema(a.table, tasks, id=a.id)
+    folder = Path(a.table) if Path(a.table).is_dir() else Path(a.table).parent
+    out = Path(a.out) if a.out else folder / "schema.yaml"
+    if out.exists():
+        raise UsageError(f"{out} exists; remove it or name another file with -o")
+    print_table(["column", "guess", "because"], [[g.column, g.kind, g.reason] for g in guesses])
+    schema.to_yaml(out)
+    print(f"schema: {out}")
+
+
+def build(a: Namespace) -> None:
+    from gnnfusion.graphs.build import build as build_store
+
+    schema = _schema(a.source)
+    store = build_store(
+        schema, a.out, table=a.table, workers=a.workers, strict=a.strict, progress=True
+    )
+    _print_store(store, Path(a.out))
+
+
+def train(a: Namespace) -> None:
+    from gnnfusion.training.fit import train as train_run
+
+    values = a.as_dict()
+    settings = {k: v for k, v in values.items() if k not in ("store", "out", "config")}
+    config = TrainConfig.from_dict(settings)
+    run = train_run(_store(a.store), a.out, config, progress=sys.stderr.isatty())
+    _print_scores(run.metrics)
+    print(f"run: {run.path}")
+
+
+def evaluate(a: Namespace) -> None:
+    from gnnfusion.training.run import Run
+
+    metrics = Run.load(a.run).evaluate(_splits(a.splits), a.device)
+    _print_scores(metrics)
+    _write_json(a.json, metrics)
+
+
+def predict(a: Namespace) -> None:
+    from gnnfusion.training.run import Run
+
+    out = Path(a.out)
+    if out.suffix not in (".csv", ".parquet"):
+        raise UsageError(f"{out} must end in .csv or .parquet")
+    given = a.given if a.given in ("none", "auto") else tuple(a.given.split(","))
+    frame = Run.load(a.run).predict(a.table, given=given, device=a.device, workers=a.workers)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(out.name + ".part")
+    if out.suffix == ".csv":
+        frame.to_csv(part, index=False)
+    else:
+        frame.to_parquet(part, index=False)
+    part.rename(out)
+    bad = frame[frame["problem"] != ""]
+    for row in bad.itertuples(index=False):
+        print(f"row {row[0]!r}: {row.problem}", file=sys.stderr)
+    print(f"predictions: {out} ({len(frame)} rows, {len(bad)} with a problem)")
+
+
+def relate(a: Namespace) -> None:
+    from gnnfusion.relatedness.relate import relate as relate_run
+    from gnnfusion.report.task_graph_files import write_task_graph
+    from gnnfusion.show import edge_rows, print_table
+    from gnnfusion.training.run import Run
+
+    run = Run.load(a.run)
+    graph = relate_run(
+        run, a.method, splits=_splits(a.splits), seed=a.seed, device=a.device
+    )
+    made = write_task_graph(graph, Path(a.out) if a.out else run.path)
+    print(f"{graph.question} ({graph.method})")
+    print_table(["from", "to", "value", "95 % interval", "p (Holm)", "n"], edge_rows(graph))
+    if graph.control:
+        print(f"control: {graph.control['what']}: {graph.control['value']:.4f} "
+              f"({graph.control['low']:.4f} to {graph.control['high']:.4f}); "
+              f"{graph.control['verdict']}")  # fmt: skip
+    for name, path in made.items():
+        print(f"{name}: {path}")
+
+
+def data(a: Namespace) -> None:
+    from gnnfusion import datasets
+    from gnnfusion.show import print_table
+
+    if a.action == "list":
+        print_table(["name", "what"], [[n, datasets.summary(n)] for n in datasets.names()])
+    else:
+        print(f"data: {datasets.get(a.get.name, url=a.get.url)}")
+
+
+def info(a: Namespace) -> None:
+    from gnnfusion.show import environment, print_table
+
+    found = environment()
+    print_table(["what", "is"], [[k, str(v)] for k, v in found.items()])
+    _write_json(a.json, found)
+
+
+def demo(a: Namespace) -> None:
+    from gnnfusion.demo import run_demo
+
+    run_demo(Path(a.out), quick=a.quick, seed=a.seed, device=a.device)
+
+
+COMMANDS: dict[str, Any] = {
+    "init": (_init, init),
+    "build": (_build, build),
+    "train": (_train, train),
+    "evaluate": (_evaluate, evaluate),
+    "predict": (_predict, predict),
+    "relate": (_relate, relate),
+    "data": (_data, data),
+    "info": (_info, info),
+    "demo": (_demo, demo),
+}
+
+
+# -- shared -----------------------------------------------------------------------------------
+
+
+def _splits(text: str) -> tuple[str, ...]:
+    from gnnfusion.schema import SPLITS
+
+    names = tuple(s for s in text.split(",") if s)
+    for name in names:
+        if name not in SPLITS:
+            raise UsageError(f"unknown split {name!r}; use {', '.join(SPLITS)}")
+    return names
+
+
+def _schema(source: str) -> Any:
+    from gnnfusion import datasets
+    from gnnfusion.schema import Schema
+
+    if source in datasets.names() and not Path(source).exists():
+        return datasets.load(source)
+    return Schema.from_yaml(source)
+
+
+def _store(source: str) -> Any:
+    """A store by path, or of a data set by name, built once into the cache."""
+    from gnnfusion import datasets
+    from gnnfusion.graphs.build import build as build_store
+    from gnnfusion.graphs.store import GraphStore
+
+    if source in datasets.names() and not Path(source).exists():
+        schema = datasets.load(source)
+        return build_store(schema, schema.base.parent.parent / "stores" / schema.base.name)
+    return GraphStore.open(source)
+
+
+def _print_store(store: Any, path: Path) -> None:
+    from gnnfusion.graphs.build import REPORT
+    from gnnfusion.show import print_table
+
+    rows = [
+        [name, str(len(store.nodes(name).x)), "x".join(map(str, store.spec(name).shape)),
+         f"{int((store.nodes(name).ptr.diff() > 0).sum())}/{len(store)}"]
+        for name in store.schema.modality_names
+    ]  # fmt: skip
+    print_table(["modality", "nodes", "shape", "samples that have it"], rows)
+    counts = [f"{len(store.rows(s))} {s}" for s in ("train", "valid", "test")]
+    print(f"{len(store)} samples: {', '.join(counts)}")
+    problems = max(0, sum(1 for _ in (path / REPORT).open(encoding="utf-8")) - 1)
+    if problems:
+        print(f"{problems} problems, listed in {path / REPORT}")
+    print(f"store: {path}")
+
+
+def _print_scores(metrics: dict[str, Any]) -> None:
+    from gnnfusion.show import print_table, score_rows
+
+    print_table(["split", "task", "metric", "no label known", "others known"], score_rows(metrics))
+
+
+def _write_json(path: str | None, values: Any) -> None:
+    if path is not None:
+        Path(path).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def _data_set_defaults(arguments: list[str]) -> dict[str, Any]:
+    """Settings that validation chose for the data set named in ``train NAME``."""
+    from gnnfusion import datasets
+
+    named = [word for word in arguments[1:] if word in datasets.names()]
+    if not arguments or arguments[0] != "train" or not named or Path(named[0]).exists():
+        return {}
+    return datasets.defaults(named[0])
+
+
+def _parse(arguments: list[str]) -> Namespace:
+    parser = _parser()
+    plain = [word for word in arguments if word != "--debug"]
+    defaults = _data_set_defaults(plain)
+    if defaults:
+        config = TrainConfig.from_dict(defaults).to_dict()
+        parser._subcommands_action._name_parser_map["train"].set_defaults(_flat(config))  # type: ignore[union-attr]
+    return parser.parse_args(arguments)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            out |= _flat(value, f"{prefix}{key}.")
+        else:
+            out[prefix + key] = value
+    return out
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; 0 on success, 1 on a failure, 2 on bad usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    try:
+        parsed = _parse(arguments)
+        COMMANDS[parsed.command][1](parsed[parsed.command])
+    except GnnFusionError as error:
+        if debug:
+            raise
+        print(f"gnnfusion: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("gnnfusion: stopped; call the same command again to resume", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(
+            f"gnnfusion: unexpected {type(error).__name__}: {text}; --debug shows where",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Attention between task nodes, always beside its control.
+
+The value of (i, j) is the attention that task j pays to task i, averaged over samples, layers and
+heads, relative to uniform (1 = no preference). What the attention is worth is the loss of score
+when it is replaced by uniform: where that is nothing, the picture is not interpretable.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnnfusion.errors import UsageError
+from gnnfusion.graphs.batch import make_batch, topology_of
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.network import RELATES, FusionNetwork
+from gnnfusion.relatedness.estimators.evidence import losses, paired_gain
+from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.training.evidence import kin_matrix
+
+BATCH = 256
+DRAWS = 2000
+
+
+def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
+    """Attention of every ordered pair on `rows`; `UsageError` if the operator has none."""
+    if network.config.conv == "gcn":
+        raise UsageError("a gcn has no attention; use --method evidence, or train with gat or gatv2")
+    tasks = store.schema.task_names
+    count = len(tasks)
+    weights = sample_attention(network, store, rows) * max(1, count - 1)
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(0, len(weights), (DRAWS, len(weights)))
+    share = np.apply_along_axis(np.bincount, 1, picks, minlength=len(weights)) / len(weights)
+    drawn = share @ weights.reshape(len(weights), -1)
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0).reshape(2, count, count)
+    value = weights.mean(0)
+    # Two-sided bootstrap p-value of "this pair gets what uniform attention would give it".
+    below = (drawn <= 1).mean(0).reshape(count, count)
+    p_value = np.clip(2 * np.minimum(below, 1 - below), 1 / DRAWS, 1)
+    for matrix in (value, low, high, p_value):
+        np.fill_diagonal(matrix, np.nan)
+    control = uniform_control(network, store, rows, seed)
+    return TaskGraph(
+        tasks=tasks,
+        method="attention",
+        question="label i informs j beyond the features",
+        value=value,
+        low=low,
+        high=high,
+        p_value=p_value,
+        n=np.full((count, count), len(rows)),
+        derived=kin_matrix(store.schema).numpy() & ~np.eye(count, dtype=bool),
+        control=control,
+    )
+
+
+@torch.no_grad()
+def sample_attention(network: FusionNetwork, store: GraphStore, rows: Tensor) -> np.ndarray:
+    """Mean over layers and heads of attention, ``[n, T, T]``: from source i to target j."""
+    topology, count = topology_of(store), len(store.schema.tasks)
+    device = next(network.parameters()).device
+    parts = []
+    for chosen in rows.split(BATCH):
+        batch = make_batch(store, chosen, topology).to(device)
+        weights = network.fusion.attention(network.encode(batch), batch.edges, RELATES)
+        index = batch.edges[RELATES].index
+        dense = torch.zeros(len(chosen), count, count, device=device)
+        dense[index[1] // count, index[0] % count, index[1] % count] = weights.mean((0, 2))
+        parts.append(dense.cpu())
+    return torch.cat(parts).double().numpy()
+
+
+def uniform_control(
+    network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int
+) -> dict[str, float | bool | str]:
+    """What replacing attention between tasks by uniform costs, as a share of the mean loss."""
+    learned = losses(network, store, rows, None)
+    with network.fusion.uniform_attention(RELATES):
+        uniform = losses(network, store, rows, None)
+    scale = np.nanmean(learned, axis=0)
+    a, b = (np.nanmean(x / scale, axis=1) for x in (uniform, learned))
+    known = np.isfinite(a)
+    loss, low, high, p_value = paired_gain(a[known], b[known], np.random.default_rng(seed))
+    interpretable = low > 0
+    return {
+        "what": "loss of score when attention between tasks is replaced by uniform",
+        "value": loss,
+        "low": low,
+        "high": high,
+        "p_value": p_value,
+        "interpretable": interpretable,
+        "verdict": "attention carries some of the score" if interpretable else "not interpretable",
+    }

@@ -1,0 +1,93 @@
+r"""How much knowing label i tells about task j beyond the features.
+
+.. math:: v_{ij} = \frac{\bar\ell_j(\emptyset) - \bar\ell_j(\{i\})}{\bar\ell_j(\emptyset)}
+
+with :math:`\bar\ell_j(S)` the mean loss of task j on held-out samples that have both labels, when
+the labels in S are shown to the network. Intervals are percentile bootstraps over samples; p-values
+are one-sided sign-flip tests of the paired differences.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.training.evaluate import outputs
+from gnnfusion.training.evidence import kin_matrix
+from gnnfusion.training.objective import sample_losses
+
+DRAWS = 2000
+
+
+def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
+    """Evidence of every ordered pair of tasks on `rows`."""
+    tasks = store.schema.task_names
+    kin = kin_matrix(store.schema).numpy()
+    masks = store.masks[rows].numpy()
+    base = losses(network, store, rows, None)
+    count = len(tasks)
+    value, low, high, p_value = (np.full((count, count), np.nan) for _ in range(4))
+    sizes = np.zeros((count, count), dtype=int)
+    for i in range(count):
+        told = losses(network, store, rows, i)
+        for j in range(count):
+            both = masks[:, i] & masks[:, j]
+            sizes[i, j] = both.sum()
+            if i == j or kin[i, j] or sizes[i, j] < 2:
+                continue
+            rng = np.random.default_rng([seed, i, j])
+            result = paired_gain(base[both, j], told[both, j], rng)
+            value[i, j], low[i, j], high[i, j], p_value[i, j] = result
+    return TaskGraph(
+        tasks=tasks,
+        method="evidence",
+        question="label i informs j beyond the features",
+        value=value,
+        low=low,
+        high=high,
+        p_value=p_value,
+        n=sizes,
+        derived=kin & ~np.eye(count, dtype=bool),
+    )
+
+
+def losses(
+    network: FusionNetwork, store: GraphStore, rows: Tensor, shown: int | None
+) -> np.ndarray:
+    """Loss of every sample and task ``[n, T]``, NaN where unlabelled, with label `shown` known."""
+
+    def only(masks: Tensor) -> Tensor:
+        visible = torch.zeros_like(masks)
+        visible[:, shown] = masks[:, shown]
+        return visible
+
+    found = outputs(network, store, rows, None if shown is None else only)
+    result = np.full((len(rows), len(found)), np.nan)
+    for place, (task, out) in enumerate(found.items()):
+        known = store.mask(task)[rows]
+        head = network.head(task)
+        device = next(head.parameters()).device
+        target = store.target(task)[rows][known].to(device)
+        with torch.no_grad():
+            loss = sample_losses(head, out[known].to(device), target)
+        result[known.numpy(), place] = loss.double().cpu().numpy()
+    return result
+
+
+def paired_gain(
+    before: np.ndarray, after: np.ndarray, rng: np.random.Generator
+) -> tuple[float, float, float, float]:
+    """Relative fall of the mean loss, its 95 % bootstrap interval, and a one-sided p-value."""
+    total = before.mean()
+    difference = before - after
+    picks = rng.integers(0, len(before), (DRAWS, len(before)))
+    drawn = difference[picks].mean(1) / np.maximum(before[picks].mean(1), 1e-12)
+    signs = rng.choice([-1.0, 1.0], (DRAWS, len(before)))
+    null = (signs * difference).mean(1)
+    p_value = (1 + (null >= difference.mean() - 1e-15).sum()) / (DRAWS + 1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(difference.mean() / max(total, 1e-12)), float(low), float(high), float(p_value)

@@ -1,0 +1,73 @@
+"""Tables and versions for the terminal."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gnnfusion.relatedness.task_graph import TaskGraph
+
+PACKAGES = (
+    "torch", "torch-geometric", "torch-scatter", "pytorch-lightning", "scikit-learn", "librosa",
+    "av", "sentence-transformers", "networkx", "numpy", "pandas",
+)  # fmt: skip
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: ruled on a terminal, plain columns when piped."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*head)
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+        return
+    widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        print("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+
+
+def score_rows(metrics: dict[str, Any]) -> list[list[str]]:
+    """Rows (split, task, metric, with no label known, with the others known) of metrics."""
+    rows = []
+    for split, tasks in metrics["split"].items():
+        given = metrics["split_given_others"].get(split, {})
+        for task, values in tasks.items():
+            for name, value in values.items():
+                other = given.get(task, {}).get(name)
+                shown = "" if other is None else f"{other:.4f}"
+                rows.append([split, task, name, f"{value:.4f}", shown])
+    return rows
+
+
+def edge_rows(graph: TaskGraph) -> list[list[str]]:
+    """Rows (from, to, value, interval, p, n) of all pairs of a task graph, largest first."""
+    return [
+        [e.source, e.target, f"{e.value:.4f}", f"{e.low:.4f} to {e.high:.4f}",
+         f"{e.p_adjusted:.4f}" + (" *" if e.significant else ""), str(e.n)]
+        for e in graph.edges(significant_only=False)
+    ]  # fmt: skip
+
+
+def environment() -> dict[str, Any]:
+    """Versions of what is installed, and the devices there are."""
+    from gnnfusion import __version__
+
+    found: dict[str, Any] = {"gnnfusion": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    import torch
+
+    found["devices"] = ["cpu"] + [
+        f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())
+    ]
+    return found

@@ -1,0 +1,88 @@
+"""Cross-validation over train + valid, to choose settings before a refit; test is never touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnnfusion.errors import UsageError
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.schema import SPLITS
+from gnnfusion.training.config import TrainConfig
+from gnnfusion.training.evaluate import outputs, scores
+from gnnfusion.training.fit import fit
+
+
+def fold_splits(
+    store: GraphStore,
+    folds: int,
+    groups: np.ndarray | None = None,
+    *,
+    over: tuple[str, ...] = ("train", "valid"),
+    seed: int = 0,
+) -> Iterator[Tensor]:
+    """Splits ``[S]`` in which each fold of the rows in `over` is, in turn, held out as ``valid``.
+
+    Parameters
+    ----------
+    store
+        Samples.
+    folds
+        How many; with `groups`, at most as many as there are groups.
+    groups
+        ``[S]``; a group is never cut. By default each row is its own.
+    over
+        Splits that take part; all other rows keep their split.
+    seed
+        Of the shuffle.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    rows = store.rows(*over).numpy()
+    group = rows if groups is None else np.asarray(groups)[rows]
+    if len(np.unique(group)) < folds:
+        raise UsageError(f"{folds} folds need at least as many groups, not {len(np.unique(group))}")
+    splitter = GroupKFold(folds, shuffle=True, random_state=seed)
+    for _, held in splitter.split(rows, groups=group):
+        split = store.split.clone()
+        split[rows] = SPLITS.index("train")
+        split[rows[held]] = SPLITS.index("valid")
+        yield split
+
+
+def cross_validate(
+    store: GraphStore,
+    config: TrainConfig,
+    folds: int = 5,
+    groups: np.ndarray | None = None,
+    *,
+    over: tuple[str, ...] = ("train", "valid"),
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Scores of settings on held-out folds.
+
+    Each fold is trained for exactly `config.epochs` epochs, as a refit will be: the held-out rows
+    choose nothing but the settings. Statistics of the network are fitted to the fold's training
+    rows; extractors (vocabularies, categories) were fitted to the store's.
+
+    Returns
+    -------
+    dict
+        ``task -> metric -> [one number a fold]``.
+    """
+    result: dict[str, dict[str, list[float]]] = {}
+    for split in fold_splits(store, folds, groups, over=over, seed=seed):
+        fold = store.with_split(split)
+        held = fold.rows("valid")
+        # Refitting trains on train + valid; here the held-out rows must stay out.
+        inner = store.with_split(torch.where(split == SPLITS.index("valid"), 2, split))
+        network, _ = fit(inner, replace(config, refit=True), None)
+        for task, metrics in scores(network, fold, held, outputs(network, fold, held)).items():
+            for name, value in metrics.items():
+                result.setdefault(task, {}).setdefault(name, []).append(value)
+    return result

@@ -1,0 +1,125 @@
+"""Predictions for a new raw table: its rows through the run's extractors and network."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnnfusion.errors import UsageError
+from gnnfusion.graphs.build import build
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.schema import Schema, Task
+from gnnfusion.training.evaluate import outputs, predictions
+from gnnfusion.training.evidence import kin_matrix
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gnnfusion.training.run import Run
+
+
+def predict(
+    run: Run,
+    table: str | Path | pd.DataFrame,
+    *,
+    given: str | tuple[str, ...] = "none",
+    device: str = "auto",
+    workers: int | None = None,
+) -> pd.DataFrame:
+    """Predict every task for every row of a new table.
+
+    Parameters
+    ----------
+    run
+        A trained run.
+    table
+        Path or DataFrame with the schema's modality columns; media paths are relative to it.
+    given
+        Which label columns of the table the network may use: ``none``, ``auto`` (all that are
+        there) or names of tasks. For a task whose label is given, that value is returned and
+        ``TASK_given`` is true; labels of a task's kin are never used for it.
+    device, workers
+        Where to compute; processes that read media.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per row of the table: the id; per task its prediction (class label, or value per
+        column), for class tasks ``TASK_p_CLASS``; with `given`, ``TASK_given``; and ``problem``,
+        what of the row could not be read.
+    """
+    import pandas as pd
+
+    names = _given_names(run.schema, given)
+    with tempfile.TemporaryDirectory(prefix="gnnfusion-") as folder:
+        path = Path(folder) / "store"
+        store = build(
+            run.schema, path, fitted=run.features, table=table, workers=workers, progress=False
+        )
+        rows = store.rows()
+        found, shown = _outputs(run, store, rows, names, device)
+        frame: dict[str, Any] = {run.schema.id or "id": store.ids()}
+        network = run.network(device)
+        for place, task in enumerate(store.schema.tasks):
+            predicted, probability = predictions(network, task, found[task.name])
+            known = shown[:, place].numpy()
+            target = store.target(task.name).numpy()
+            predicted = np.where(known.reshape(-1, *[1] * (predicted.ndim - 1)), target, predicted)
+            frame |= _columns(task, store.classes(task.name), predicted, probability)
+            if names:
+                frame[f"{task.name}_given"] = known
+        report = pd.read_csv(path / "build_report.csv", dtype=str, keep_default_na=False)
+    problems = report.groupby("row")["problem"].apply("; ".join)
+    frame["problem"] = [problems.get(str(r), "") for r in range(len(rows))]
+    return pd.DataFrame(frame)
+
+
+def _given_names(schema: Schema, given: str | tuple[str, ...]) -> tuple[str, ...]:
+    if given == "none":
+        return ()
+    if given == "auto":
+        return schema.task_names
+    names = tuple(given.split(",")) if isinstance(given, str) else given
+    for name in names:
+        if name not in schema.task_names:
+            raise UsageError(
+                f"--given names the unknown task {name!r}; use none, auto or "
+                + ", ".join(schema.task_names)
+            )
+    return names
+
+
+def _outputs(
+    run: Run, store: GraphStore, rows: Tensor, names: tuple[str, ...], device: str
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Outputs per task and the labels that were given, bool ``[n, T]``."""
+    network = run.network(device)
+    usable = torch.tensor([t in names for t in store.schema.task_names])
+    shown = store.masks[rows] & usable
+    if not bool(shown.any()):
+        return outputs(network, store, rows), shown
+    kin = kin_matrix(store.schema)
+    found = {}
+    # One pass a task, since which labels are no kin of the task differs from task to task.
+    for place, task in enumerate(store.schema.task_names):
+        out = outputs(network, store, rows, lambda m, p=place: m & usable & ~kin[p])
+        found[task] = out[task]
+    return found, shown
+
+
+def _columns(
+    task: Task, classes: tuple[str, ...], predicted: np.ndarray, probability: np.ndarray | None
+) -> dict[str, Any]:
+    if task.kind == "regression":
+        names = [task.name] if len(task.columns) == 1 else [f"{task.name}_{c}" for c in task.columns]
+        return {name: predicted[:, i] for i, name in enumerate(names)}
+    assert probability is not None
+    shares = {f"{task.name}_p_{c}": probability[:, i] for i, c in enumerate(classes)}
+    if task.kind == "multilabel":
+        return {f"{task.name}_{c}": predicted[:, i] for i, c in enumerate(classes)} | shares
+    return {task.name: np.asarray(classes, dtype=object)[predicted]} | shares
