@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def _cell(axes: Axes, graph: TaskGraph, i: int, j: int, colour: tuple, size: flo
     from matplotlib.patches import Rectangle
 
     assert graph.derived is not None
-    middle = {"ha": "center", "va": "center"}
+    middle: dict[str, Any] = {"ha": "center", "va": "center"}
     value = graph.value[i, j]
     if i == j:
         axes.add_patch(Rectangle((j, i), 1, 1, facecolor=PALE, edgecolor="white"))
@@ -103,7 +103,7 @@ def _cell(axes: Axes, graph: TaskGraph, i: int, j: int, colour: tuple, size: flo
     axes.add_patch(Rectangle((j, i), 1, 1, facecolor=face, edgecolor="white", linewidth=1))
     if not sure:
         axes.add_patch(Rectangle((j, i), 1, 1, fill=False, hatch="////", linewidth=0,
-                                 edgecolor="#dcdcdc"))  # fmt: skip
+                                 edgecolor="#e4e4e4"))  # fmt: skip
     light = 0.299 * face[0] + 0.587 * face[1] + 0.114 * face[2]
     ink = "white" if light < 0.5 else INK if sure else "#4d4d4d"
     places = digits(_reach(graph), graph.null)

@@ -70,7 +70,7 @@ def plot_network(graph: TaskGraph, path: str | Path) -> Path:
         extra.append(f"{len(rest)} pairs that are not significant are left out")
         rest = []
     _derived(axes, graph, places)
-    widest = 7.0 if count <= 6 else 5.0 if count <= 12 else 3.5
+    widest = 9.0 if count <= 6 else 7.0 if count <= 12 else 5.0
     reach = max((abs(v - graph.null) for e in drawn for v in (e.low, e.high)), default=1.0) or 1.0
     for edge in rest:
         _arrow(axes, graph, places, edge, FAINT, 0.8, 0.45, "--", 2)
@@ -79,7 +79,7 @@ def plot_network(graph: TaskGraph, path: str | Path) -> Path:
         if (edge.low - graph.null) * (edge.high - graph.null) <= 0:
             near = 0.0
         colour = MORE if edge.value > graph.null else LESS
-        _arrow(axes, graph, places, edge, colour, widest * far / reach, 0.35, "-", 3, head=False)
+        _arrow(axes, graph, places, edge, colour, widest * far / reach, 0.4, "-", 3, head=False)
         _arrow(axes, graph, places, edge, colour, max(0.8, widest * near / reach), 0.95, "-", 4)
     if count <= _NUMBERS_UP_TO:
         _numbers(axes, graph, places, drawn)
@@ -212,4 +212,5 @@ def _numbers(axes: Axes, graph: TaskGraph, places: Mapping[str, Place], edges: l
         )
         said = f"{number(edge.value, shown)}±{number((edge.high - edge.low) / 2, shown)}"
         axes.text(x, y, said, fontsize=7, ha="center", va="center", color=INK, zorder=8,
-                  bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8})  # fmt: skip
+                  bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8,
+                        "pad": 0.8})  # fmt: skip
