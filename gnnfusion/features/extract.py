@@ -91,7 +91,10 @@ def fit_state(
     key = cache.key("fit", kind, module.VERSION, plain_settings(settings), list(columns), digests)
     state = cache.read_json(key)
     if state is None:
-        state = module.fit(settings, columns, values)
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):  # sums must not depend on how many threads share them
+            state = module.fit(settings, columns, values)
         cache.write_json(key, state)
     return state
 

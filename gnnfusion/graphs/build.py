@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from gnnfusion.errors import DataError, SchemaError, StoreError
 from gnnfusion.features import cache, load_kind, plain_settings, read_settings
 from gnnfusion.features.extract import Features, extract_features, fit_state
 from gnnfusion.features.files import ArrayRow, File, Value, open_rows
+from gnnfusion.graphs.build_report import REPORT, Problem, report_text, write_text
 from gnnfusion.graphs.store import FORMAT, META, GraphStore, Stream, pack_ids, write_store
 from gnnfusion.samples.dependence import Derived, find_derived, undeclared
 from gnnfusion.samples.split import split_rows
@@ -32,18 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-REPORT = "build_report.csv"
 TEST = 2
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One line of ``build_report.csv``; row -1 and no id where it is about a whole column."""
-
-    row: int
-    id: str
-    column: str
-    problem: str
 
 
 def build(
@@ -89,12 +77,16 @@ def build(
 
     Raises
     ------
+    StoreError
+        The folder is there and holds something else.
     SchemaError, DataError
         See `read_samples`, `split_rows`, `encode_targets`; with `strict`, problems of media.
     """
     if not isinstance(schema, Schema):
         schema = Schema.from_yaml(schema)
     path = Path(store)
+    if path.exists() and not (path / META).is_file() and (path.is_file() or any(path.iterdir())):
+        raise StoreError(f"{path} exists and is no graph store; name another folder")
     samples = read_samples(schema, table, optional=_optional(schema, fitted))
     problems: list[Problem] = []
     split = (
@@ -107,14 +99,23 @@ def build(
         for derived in undeclared(schema, find_derived(targets, split)):
             problems.append(_derived_problem(schema, derived))
     context = _context(schema, samples, problems)
-    modalities: dict[str, Any] = {}
+    # Every setting and state comes before the first long extraction, so that mistakes show early.
+    inputs = [_prepare(m, samples) for m in schema.modalities]
+    states = [_state(i, split, fitted) for i in inputs]
     features: dict[str, Features] = {}
-    for m in schema.modalities:
-        meta, features[m.name] = _modality(m, samples, split, fitted, workers, progress)
-        modalities[m.name] = meta
-        problems += [
-            Problem(p.row, samples.ids[p.row], p.column, p.text) for p in features[m.name].problems
-        ]
+    modalities: dict[str, Any] = {}
+    for i, state in zip(inputs, states, strict=True):
+        m = i.modality
+        found = extract_features(
+            m.kind, m.name, i.settings, state, m.columns, i.values, workers=workers, show=progress
+        )
+        features[m.name] = found
+        modalities[m.name] = {
+            "spec": found.spec.to_dict(),
+            "settings": plain_settings(i.settings),
+            "state": state,
+        }
+        problems += [Problem(p.row, samples.ids[p.row], p.column, p.text) for p in found.problems]
     if fitted is None:
         _check_present(features, split)
     problems.sort(key=lambda p: p.row)
@@ -202,34 +203,30 @@ def _context(schema: Schema, samples: Samples, problems: list[Problem]) -> dict[
     return {"context/group": group, "context/order": order}
 
 
-def _modality(
-    m: Modality,
-    samples: Samples,
-    split: np.ndarray,
-    fitted: Mapping[str, Any] | None,
-    workers: int | None,
-    show: bool,
-) -> tuple[dict[str, Any], Features]:
-    module = load_kind(m.kind)
+@dataclass(frozen=True)
+class _Input:
+    """A modality with its checked settings and the values of its rows."""
+
+    modality: Modality
+    settings: Any
+    values: list[Value]
+
+
+def _prepare(m: Modality, samples: Samples) -> _Input:
     settings = read_settings(m.kind, m.name, m.extractor)
-    values = _values(m, settings, samples)
+    return _Input(m, settings, _values(m, settings, samples))
+
+
+def _state(given: _Input, split: np.ndarray, fitted: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the extractor learned: now from training rows, or when the model was trained."""
+    m = given.modality
     if fitted is not None:
-        state = fitted["modalities"][m.name]["state"]
-    else:
-        train = [values[row] for row in np.flatnonzero(split == 0)]
-        try:
-            state = fit_state(m.kind, settings, m.columns, train)
-        except (DataError, SchemaError) as error:
-            raise type(error)(f"modality {m.name!r}: {error}") from error
-    features = extract_features(
-        m.kind, m.name, settings, state, m.columns, values, workers=workers, show=show
-    )
-    meta = {
-        "spec": module.spec(settings, state).to_dict(),
-        "settings": plain_settings(settings),
-        "state": state,
-    }
-    return meta, features
+        return dict(fitted["modalities"][m.name]["state"])
+    train = [given.values[row] for row in np.flatnonzero(split == 0)]
+    try:
+        return fit_state(m.kind, given.settings, m.columns, train)
+    except (DataError, SchemaError) as error:
+        raise type(error)(f"modality {m.name!r}: {error}") from error
 
 
 def _values(m: Modality, settings: Any, samples: Samples) -> list[Value]:
@@ -296,8 +293,6 @@ def _streams(
 
 def _arrays_digest(streams: Mapping[str, Stream]) -> dict[str, str]:
     """Digest of the small tensors; those of features have their own."""
-    import hashlib
-
     return {
         name: hashlib.blake2b(
             b"".join(np.ascontiguousarray(b).tobytes() for b in stream.blocks()), digest_size=20
@@ -314,11 +309,11 @@ def _finish(
     problems: Sequence[Problem],
     strict: bool,
 ) -> GraphStore:
-    report = _report(problems)
+    report = report_text(problems)
     unusable = [p for p in problems if p.row >= 0]
     if strict and unusable:
         where = path.with_name(path.name + ".build_report.csv")
-        _write_text(where, report)
+        write_text(where, report)
         first = unusable[0]
         raise DataError(
             f"{len(unusable)} values cannot be used; the first is row {first.row} "
@@ -329,7 +324,7 @@ def _finish(
     else:
         write_store(path, meta, streams)
     if not (path / REPORT).is_file() or (path / REPORT).read_text(encoding="utf-8") != report:
-        _write_text(path / REPORT, report)
+        write_text(path / REPORT, report)
     if unusable:
         rows = len({p.row for p in unusable})
         logger.warning(
@@ -347,21 +342,3 @@ def _is_same(path: Path, meta: Mapping[str, Any]) -> bool:
     except StoreError:
         return False
     return there == json.loads(json.dumps({"format": FORMAT, **meta}))
-
-
-def _report(problems: Sequence[Problem]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["row", "id", "column", "problem"])
-    for p in problems:
-        writer.writerow(["" if p.row < 0 else p.row, p.id, p.column, p.problem])
-    return out.getvalue()
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)

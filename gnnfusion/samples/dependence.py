@@ -18,6 +18,7 @@ from gnnfusion.schema import Schema
 
 MIN_ROWS = 20
 _LOG_CHANCE = log(1e-4)  # how unlikely a dependence must be to arise by chance
+_SCREENED = 500  # rows that a dependence is first tried on
 _MAX_PAIR_TASKS = 20  # pairs of sources are tried up to this many tasks
 _TOLERANCE = 1e-4  # of the target's range; labels are often rounded in the table
 
@@ -91,6 +92,17 @@ def _relation(
         rows &= targets[source].mask == 1
     if rows.sum() < MIN_ROWS:
         return None
+    chosen = np.flatnonzero(rows)
+    if len(chosen) > 2 * _SCREENED:  # nearly all pairs fail on a few rows already
+        few = chosen[np.linspace(0, len(chosen) - 1, _SCREENED).astype(int)]
+        if _note(targets, sources, task, few) is None:
+            return None
+    return _note(targets, sources, task, chosen)
+
+
+def _note(
+    targets: Mapping[str, Targets], sources: Sequence[str], task: str, rows: np.ndarray
+) -> str | None:
     columns = [_columns(targets[s], rows) for s in sources]
     notes: list[str] = []
     goal = _columns(targets[task], rows)

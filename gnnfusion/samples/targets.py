@@ -129,13 +129,16 @@ def _classes(
         if text in index:
             values[row], mask[row] = index[text], 1
         else:
-            seen = "" if known or task.classes else " seen in training rows"
+            seen, mend = "", "correct it or list it under `classes:`"
+            if not (known or task.classes):
+                seen = " seen in training rows"
+                mend = "list all under `classes:`, or `stratify` the split by it"
             problems.append(
                 LabelProblem(
                     row,
                     task.columns[0],
                     f"label {text!r} of task {task.name!r} is not among its classes{seen} "
-                    f"({_shorten(classes)}); correct it or list it under `classes:`",
+                    f"({_shorten(classes)}); {mend}",
                 )
             )
     return Targets(values, mask, tuple(classes))

@@ -89,7 +89,7 @@ def test_damaged_cache_entries_are_made_again(pictures, cache, harm):
 def test_the_cache_may_lie_where_nothing_can_be_written(pictures, tmp_path, monkeypatch):
     (tmp_path / "full").write_text("a file, not a folder")
     monkeypatch.setenv("GNNFUSION_CACHE", str(tmp_path / "full"))
-    with pytest.raises(DataError, match="cache .* cannot be written .*GNNFUSION_CACHE"):
+    with pytest.raises(DataError, match=r"cache .* cannot be written .*GNNFUSION_CACHE"):
         features(pictures)
 
 
@@ -111,7 +111,7 @@ def test_no_rows_at_all():
 
 
 def test_a_worker_that_dies_is_explained():
-    with pytest.raises(DataError, match="a worker process died.*fewer workers"):
+    with pytest.raises(DataError, match=r"a worker process died.*fewer workers"):
         list(run_jobs(os._exit, [1, 2, 3], 2))
 
 

@@ -1,6 +1,7 @@
 import csv
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,11 +10,13 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
-from gnnfusion.errors import DataError, SchemaError
+from gnnfusion.errors import DataError, SchemaError, StoreError
 from gnnfusion.graphs.build import build
+from gnnfusion.samples.infer import infer_schema
 from gnnfusion.schema import Context, Modality, Schema, Split, Task
 
 
@@ -243,10 +246,10 @@ def test_row_aligned_arrays(table):
     )
     assert (build(s, table / "store", progress=False).nodes("a").x.numpy() == data).all()
     np.save(table / "a.npy", data[:59])
-    with pytest.raises(DataError, match="modality 'a': 'a.npy' has 59 rows and the table 60"):
+    with pytest.raises(DataError, match=r"modality 'a': 'a.npy' has 59 rows and the table 60"):
         build(s, table / "store", progress=False)
     (table / "a.npy").unlink()
-    with pytest.raises(DataError, match="the row-aligned array 'a.npy' is not there"):
+    with pytest.raises(DataError, match=r"the row-aligned array 'a.npy' is not there"):
         build(s, table / "store", progress=False)
 
 
@@ -263,10 +266,59 @@ def test_a_modality_that_is_never_there_is_an_error(table):
         build(schema(table), table / "store", progress=False)
 
 
-def test_settings_are_checked_before_anything_is_read(table):
+def test_settings_are_checked_before_anything_is_extracted(table, capsys):
     m = Modality(name="p", kind="image", columns="picture", extractor={"sice": 4})
+    s = schema(table, modalities=(*schema(table).modalities, m))
     with pytest.raises(SchemaError, match="modality 'p': unknown extractor setting 'sice'"):
-        build(schema(table, modalities=(m,)), table / "store", progress=False)
+        build(s, table / "store")
+    assert capsys.readouterr().err == ""
+
+
+def test_other_folders_are_not_overwritten(table):
+    (table / "mine").mkdir()
+    (table / "mine/notes.txt").touch()
+    with pytest.raises(StoreError, match="mine exists and is no graph store"):
+        build(schema(table), table / "mine", progress=False)
+    assert (table / "mine/notes.txt").exists()
+
+
+def test_a_folder_of_files_named_by_id(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "clips"
+    for i in range(20):
+        (folder / f"frames/c{i}").mkdir(parents=True)
+        for k in range(3):
+            data = rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)
+            Image.fromarray(data).save(folder / f"frames/c{i}/{k}.jpg")
+        for sub in ("audio", "text"):
+            (folder / sub).mkdir(exist_ok=True)
+        soundfile.write(folder / f"audio/c{i}.wav", 0.1 * rng.normal(size=8000), 8000)
+        (folder / f"text/c{i}.txt").write_text(f"clip {i}")
+    (folder / "audio/c4.wav").unlink()
+    ids = [f"c{i}" for i in range(20)]
+    pd.DataFrame({"id": ids, "y": np.arange(20) % 2}).to_csv(folder / "labels.csv", index=False)
+    guessed, _ = infer_schema(folder, ("y",))
+    store = build(guessed, tmp_path / "store", progress=False)
+    assert store.ids() == ids
+    assert store.nodes("audio").ptr.diff()[4] == 0
+    assert (store.nodes("frames").ptr.diff() == 1).all()  # 0.12 s of pictures
+    assert store.meta["modalities"]["text"]["state"]["vocabulary"][0] == "clip"
+    assert report(tmp_path / "store") == []
+
+
+def test_interrupted_builds_end_at_once_and_resume(table):
+    pictures(table, 400)
+    frame(400).to_csv(table / "t.csv", index=False)
+    schema(table).to_yaml(table / "s.yaml")
+    command = [sys.executable, "-c", BUILD, str(table / "s.yaml"), str(table / "store"), "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    process.stderr.readline()  # the first chunk is done
+    os.killpg(process.pid, signal.SIGINT)
+    process.stderr.read()
+    assert process.wait(10) != 0
+    subprocess.run(command, check=True, capture_output=True)
+    assert len(build(schema(table), table / "store", progress=False)) == 400
 
 
 def test_scripts_need_no_main_guard(table):
@@ -282,11 +334,14 @@ def test_scripts_need_no_main_guard(table):
     assert "picture: 200/200 rows" in done.stderr
 
 
-BUILD = "import sys; from gnnfusion import build; build(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]))"
+BUILD = """
+import sys
+from gnnfusion import build
+build(sys.argv[1], sys.argv[2], workers=int(sys.argv[3]))
+"""
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_killed_builds_resume_to_the_same_bytes(tmp_path, workers):
+def test_killed_builds_resume_to_the_same_bytes(tmp_path):
     pictures(tmp_path, 700, bad=[3, 500])
     frame(700).to_csv(tmp_path / "t.csv", index=False)
     s = schema(tmp_path)
@@ -300,24 +355,34 @@ def test_killed_builds_resume_to_the_same_bytes(tmp_path, workers):
         }
     )
     s.to_yaml(tmp_path / "s.yaml")
-    build(s, tmp_path / "unbroken" / "store", workers=2, progress=False)
-    store = tmp_path / "broken" / "store"
     environment = {**os.environ, "GNNFUSION_CACHE": str(tmp_path / "cache2")}
-    command = [sys.executable, "-c", BUILD, str(tmp_path / "s.yaml"), str(store), str(workers)]
-    chance = random.Random(workers)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+    def command(name, workers):
+        return [
+            sys.executable, "-c", BUILD, str(tmp_path / "s.yaml"), str(tmp_path / name / "store"),
+            str(workers),
+        ]  # fmt: skip
+
+    start = time.monotonic()
+    subprocess.run(command("unbroken", 2), check=True, **quiet)
+    seconds = time.monotonic() - start
+    store = tmp_path / "broken" / "store"
+    chance = random.Random(0)
     kills = 0
     while kills < 5:
-        build_process = subprocess.Popen(
-            command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+        process = subprocess.Popen(
+            command("broken", 1 + kills % 3), env=environment, start_new_session=True, **quiet
         )
-        time.sleep(chance.uniform(0.8, 2.2))
-        if build_process.poll() is None:
-            os.killpg(build_process.pid, signal.SIGKILL)
-        elif store.exists():  # it was faster than the kill: have it start over
-            for path in store.iterdir():
+        try:
+            process.wait(chance.uniform(0.4, 0.9) * seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+        else:  # it was done before the kill: start over, with half of the cache
+            shutil.rmtree(store)
+            for path in [p for p in (tmp_path / "cache2").rglob("*") if p.is_file()][::2]:
                 path.unlink()
-            store.rmdir()
-        build_process.wait()
-        kills += 1
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    subprocess.run(command("broken", 1), env=environment, check=True, **quiet)
     assert contents(store) == contents(tmp_path / "unbroken" / "store")

@@ -42,7 +42,7 @@ def test_bad_split_columns_are_explained():
 @pytest.mark.parametrize("more", [{}, {"group": "g"}])
 def test_a_split_that_gets_no_row_is_an_error(more):
     frame = pd.DataFrame({"g": ["a"] * 3})
-    with pytest.raises(DataError, match="split is empty: [13] (rows|groups) are too few"):
+    with pytest.raises(DataError, match=r"split is empty: [13] (rows|groups) are too few"):
         split_rows(make(**more), frame, ids(3))
 
 
