@@ -30,7 +30,11 @@ KINDS = {
 
 
 class Extractor(Protocol):
-    """What the module of a modality kind holds."""
+    """What the module of a modality kind holds.
+
+    It may also have ``require(settings)``, which raises `MissingExtraError` before any work where
+    an optional package is needed and absent.
+    """
 
     Settings: Any
     """Frozen dataclass of all settings with their defaults."""

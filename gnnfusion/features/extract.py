@@ -128,6 +128,8 @@ def extract_features(
         A worker process died, or the cache cannot be written.
     """
     module = load_kind(kind)
+    if hasattr(module, "require"):
+        module.require(settings)
     size = module.CHUNK
     jobs = tuple(
         _Job(kind, modality, settings, dict(state), start, tuple(values[start : start + size]))

@@ -40,7 +40,8 @@ class Settings:
     max_words
         Most words in the vocabulary, the most frequent first.
     max_tokens
-        Longest text in tokens; what follows is cut.
+        Longest text in tokens; what follows is cut. A model's sentence vector takes the model's
+        own limit instead.
     lower
         Lower-case words first (own vocabulary only).
     model
@@ -82,6 +83,14 @@ def reads_files(settings: Settings) -> bool:
 
 def parallel(settings: Settings) -> bool:
     return settings.model is not None
+
+
+def require(settings: Settings) -> None:
+    """Raise if the model or what runs it is not installed."""
+    if settings.model is not None:
+        from gnnfusion.features import text_model
+
+        text_model.locate(settings.model)
 
 
 def fit(settings: Settings, columns: Sequence[str], values: Sequence[Value]) -> dict[str, Any]:

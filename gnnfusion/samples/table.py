@@ -71,6 +71,10 @@ def read_samples(
         The file cannot be read, holds no row, or an id is empty or not unique.
     """
     frame, folder, id_column = _frame(schema, table)
+    frame = frame.rename(columns=str)
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise SchemaError(f"the table has two columns {twice!r}; rename one")
     for what, name in _columns_in_use(schema):
         if name not in frame.columns and name not in optional:
             known = ", ".join(map(str, frame.columns))

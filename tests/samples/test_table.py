@@ -128,3 +128,12 @@ def test_rows_without_an_id_column_are_numbered(tmp_path):
     samples = read_samples(make(tmp_path, id=None), frame)
     assert samples.ids == ["0", "1"]
     assert samples.column("y") == [0.0, None]
+
+
+def test_columns_of_a_frame_may_be_numbers_but_not_twice_the_same(tmp_path):
+    schema = make(
+        tmp_path, id=None, tasks=(), modalities=(Modality(name="m", kind="text", columns="0"),)
+    )
+    assert read_samples(schema, pd.DataFrame([["a"], ["b"]])).column("0") == ["a", "b"]
+    with pytest.raises(SchemaError, match="two columns '0'"):
+        read_samples(schema, pd.DataFrame([["a", "b"]], columns=["0", "0"]))
