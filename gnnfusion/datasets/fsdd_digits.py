@@ -97,3 +97,12 @@ def _pair(rows: list[dict[str, object]], folder: Path, seed: int) -> None:
         for index in pool:
             pixels = (data.images[index] * 255 / 16).round().astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{index:04d}.png")
+
+
+def assemble(parts: Path, out: Path) -> None:
+    """Bring the repository's archive into the raw form."""
+    from gnnfusion.datasets.archives import zip_files
+
+    (out / "recordings").mkdir()
+    for name, content in zip_files(parts / "fsdd.zip", "recordings", ".wav"):
+        (out / "recordings" / name).write_bytes(content)

@@ -49,3 +49,22 @@ def prepare(folder: Path, raw: Path | None) -> None:
     photos = (str(row[room]).removeprefix("photos/") for row in rows for room in ROOMS)
     copy_files(raw, folder / "photos", photos)
     write_csv(folder / "table.csv", COLUMNS, rows)
+
+
+INEXACT = ("*.jpg",)
+"""Photos are resized and encoded anew, which other versions of a library do a little otherwise."""
+
+
+def assemble(parts: Path, out: Path, size: int = 128) -> None:
+    """Bring the repository's archive into the raw form; photos become squares of `size` pixels."""
+    import io
+
+    from PIL import Image
+
+    from gnnfusion.datasets.archives import zip_files
+
+    for name, content in zip_files(parts / "houses.zip", "Houses Dataset", ".jpg"):
+        with Image.open(io.BytesIO(content)) as photo:
+            photo.convert("RGB").resize((size, size)).save(out / name, quality=90)
+    for name, content in zip_files(parts / "houses.zip", "Houses Dataset", ".txt"):
+        (out / name).write_bytes(content)

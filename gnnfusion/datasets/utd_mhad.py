@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,50 @@ def _without_depth(folder: Path) -> None:
     schema = Schema.from_yaml(files_folder("utd_mhad") / "schema.yaml")
     kept = tuple(m for m in schema.modalities if m.name != "depth")
     replace(schema, modalities=kept).to_yaml(folder / "schema.yaml")
+
+
+INEXACT = ("depth.npz:depth",)
+"""Frames are thinned out and scaled; which way the data at hand were is not recorded."""
+
+
+def assemble(parts: Path, out: Path) -> None:
+    """Bring the MATLAB files of the mirror's archive into the raw form."""
+    from gnnfusion.datasets.archives import zip_files
+
+    archive = parts / "utd_mhad.zip"
+    skeletons = dict(_matlab(zip_files(archive, "Skeleton", ".mat"), "d_skel"))
+    inertials = dict(_matlab(zip_files(archive, "Inertial", ".mat"), "d_iner"))
+    depths = {n: _thin(d) for n, d in _matlab(zip_files(archive, "Depth", ".mat"), "d_depth")}
+    ids = sorted(skeletons)
+    if ids != sorted(inertials) or ids != sorted(depths):
+        raise DataError("utd_mhad.zip lacks a modality of some sequence; remove it and try again")
+    skel = [skeletons[i].transpose(2, 0, 1).astype(np.float32) for i in ids]  # [T, joint, xyz]
+    iner = [inertials[i].astype(np.float32) for i in ids]
+    np.savez_compressed(
+        out / "skeleton_inertial.npz",
+        ids=np.array(ids),
+        y=np.array([[int(p[1:]) for p in i.split("_")] for i in ids], dtype=np.int16),
+        skel=np.concatenate(skel),
+        skel_len=np.array([len(s) for s in skel]),
+        iner=np.concatenate(iner),
+        iner_len=np.array([len(s) for s in iner]),
+    )
+    depth = np.stack([depths[i] for i in ids])
+    np.savez_compressed(out / "depth.npz", ids=np.array(ids), depth=depth)
+
+
+def _matlab(files: Iterable[tuple[str, bytes]], key: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Id (``a1_s1_t1``) and array of each file."""
+    import io
+
+    from scipy.io import loadmat
+
+    for name, content in files:
+        yield "_".join(name.split("_")[:3]), loadmat(io.BytesIO(content))[key]
+
+
+def _thin(depth: np.ndarray) -> np.ndarray:
+    """Millimetres ``[240, 320, T]`` to 8 even frames ``[8, 60, 80]`` in steps of 16 mm."""
+    frames = np.linspace(0, depth.shape[2] - 1, 8).round().astype(int)
+    small = depth[::4, ::4, frames].transpose(2, 0, 1)
+    return (small // 16).clip(0, 255).astype(np.uint8)
