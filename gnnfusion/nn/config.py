@@ -18,7 +18,7 @@ class NetworkConfig:
     heads
         Attention heads; must divide the width.
     dropout
-        Probability of dropping a hidden unit or an attention weight in training.
+        Probability of dropping a hidden unit in training.
     conv
         Operator of the layers: gcn, gat or gatv2.
     """

@@ -1,6 +1,6 @@
 """Message passing operators, one per file.
 
-Each module defines ``make(width, heads, dropout)``, a module that maps source features
+Each module defines ``make(width, heads)``, a module that maps source features
 ``[n, width]``, target features ``[m, width]`` and edges ``[2, E]`` to messages ``[m, width]``. It
 has no bias, so that a target without edges receives exactly zero.
 """
@@ -20,11 +20,11 @@ OPERATORS = {
 }
 
 
-def make_conv(name: str, width: int, heads: int, dropout: float) -> nn.Module:
+def make_conv(name: str, width: int, heads: int) -> nn.Module:
     """The named operator; `UsageError` if there is none or the heads do not divide the width."""
     if name not in OPERATORS:
         raise UsageError(f"unknown convolution {name!r}; use one of {', '.join(OPERATORS)}")
     if width % heads:
         raise UsageError(f"width {width} is not a multiple of the {heads} heads")
-    module: nn.Module = importlib.import_module(OPERATORS[name]).make(width, heads, dropout)
+    module: nn.Module = importlib.import_module(OPERATORS[name]).make(width, heads)
     return module

@@ -20,15 +20,11 @@ class GAT(nn.Module):
         Features in and out; a multiple of `heads`.
     heads
         Attention heads; their outputs are concatenated.
-    dropout
-        Probability with which an attention weight is dropped in training.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.conv = GATConv(
-            (width, width), width // heads, heads, dropout=dropout, add_self_loops=False, bias=False
-        )
+        self.conv = GATConv((width, width), width // heads, heads, add_self_loops=False, bias=False)
 
     def forward(self, source: Tensor, target: Tensor, index: Tensor) -> Tensor:
         """Map ``[n, width]``, ``[m, width]`` and ``[2, E]`` to ``[m, width]``."""
@@ -41,6 +37,6 @@ class GAT(nn.Module):
         return weights  # type: ignore[no-any-return]
 
 
-def make(width: int, heads: int, dropout: float) -> nn.Module:
+def make(width: int, heads: int) -> nn.Module:
     """A `GAT` operator."""
-    return GAT(width, heads, dropout)
+    return GAT(width, heads)

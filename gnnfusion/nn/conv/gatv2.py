@@ -21,14 +21,12 @@ class GATv2(nn.Module):
         Features in and out; a multiple of `heads`.
     heads
         Attention heads; their outputs are concatenated.
-    dropout
-        Probability with which an attention weight is dropped in training.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.conv = GATv2Conv(
-            (width, width), width // heads, heads, dropout=dropout, add_self_loops=False, bias=False
+            (width, width), width // heads, heads, add_self_loops=False, bias=False
         )
 
     def forward(self, source: Tensor, target: Tensor, index: Tensor) -> Tensor:
@@ -42,6 +40,6 @@ class GATv2(nn.Module):
         return weights  # type: ignore[no-any-return]
 
 
-def make(width: int, heads: int, dropout: float) -> nn.Module:
+def make(width: int, heads: int) -> nn.Module:
     """A `GATv2` operator."""
-    return GATv2(width, heads, dropout)
+    return GATv2(width, heads)

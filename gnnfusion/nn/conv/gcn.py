@@ -41,6 +41,6 @@ class BipartiteGCN(MessagePassing):
         return norm.unsqueeze(1) * x_j
 
 
-def make(width: int, heads: int, dropout: float) -> nn.Module:
-    """A `BipartiteGCN`; it has no attention, so `heads` and `dropout` do nothing here."""
+def make(width: int, heads: int) -> nn.Module:
+    """A `BipartiteGCN`; it has no attention, so `heads` does nothing here."""
     return BipartiteGCN(width)

@@ -20,12 +20,17 @@ def relation_name(kind: EdgeType) -> str:
 class TypedLayer(nn.Module):
     r"""One round of messages.
 
-    .. math:: h_j' = \mathrm{LN}_{t}\bigl(h_j + \mathrm{drop}(\mathrm{GELU}(
+    .. math:: h_j' = h_j + \mathrm{drop}\bigl(\mathrm{GELU}(\mathrm{LN}_t(
               b_t + \textstyle\sum_r m^r_j))\bigr)
 
     with :math:`m^r_j` the message of relation r (its own operator, no bias), and t the type of
     node j with its one bias and its layer norm over the features of the node alone. A relation
     without edges therefore adds exactly zero, and no node sees another sample's.
+
+    No normalization follows a dropout: its noise would swell the norm in training and not in
+    evaluation, and predictions would come out too extreme (on MOSI, slope of target on prediction
+    0.67, against 0.81 this way). For the same reason attention weights are not dropped: a task
+    often reads a modality over a single edge.
     """
 
     def __init__(
@@ -40,7 +45,7 @@ class TypedLayer(nn.Module):
         super().__init__()
         self.relations = tuple(relations)
         self.convs = nn.ModuleDict(
-            {relation_name(kind): make_conv(conv, width, heads, dropout) for kind in relations}
+            {relation_name(kind): make_conv(conv, width, heads) for kind in relations}
         )
         self.bias = nn.ParameterDict({t: nn.Parameter(torch.zeros(width)) for t in node_types})
         self.norm = nn.ModuleDict({t: nn.LayerNorm(width) for t in node_types})
@@ -60,7 +65,7 @@ class TypedLayer(nn.Module):
                 out = conv(h[source], h[target], index)
             message[target] = message[target] + out
         return {
-            t: self.norm[t](x + self.dropout(nn.functional.gelu(message[t]))) for t, x in h.items()
+            t: x + self.dropout(nn.functional.gelu(self.norm[t](message[t]))) for t, x in h.items()
         }
 
     def attention(self, h: Mapping[str, Tensor], kind: EdgeType, index: Tensor) -> Tensor:
