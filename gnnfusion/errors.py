@@ -38,3 +38,8 @@ class MissingExtraError(GnnFusionError):
         super().__init__(
             f"{what} needs the package {package!r}; install it with: pip install 'gnnfusion[{extra}]'"
         )
+        self._made_of = (what, package, extra)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        # Worker processes send it back; the default would call __init__ with the sentence alone.
+        return type(self), self._made_of
