@@ -15,7 +15,7 @@ from gnnfusion.datasets.files import read_yaml
 from gnnfusion.datasets.registry import download_root, recipe
 from gnnfusion.errors import DataError, UsageError
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16  # what is lost at most when a connection breaks
 _TIMEOUT = 30.0
 
 Report = Callable[[str, int, int | None], None]
@@ -101,7 +101,8 @@ def fetch(url: str, path: Path, *, sha256: str | None = None, report: Report | N
     total = _receive(url, part, tag, path.name, report)
     if total is not None and part.stat().st_size != total:
         raise DataError(
-            f"{url} stopped at {part.stat().st_size} of {total} bytes; try again to go on from there"
+            f"{url} stopped at {part.stat().st_size} of {total} bytes; try again to go on from "
+            "there"
         )
     found = _sha256(part)
     tag.unlink(missing_ok=True)
@@ -146,9 +147,8 @@ def _receive(url: str, part: Path, tag: Path, name: str, report: Report | None) 
                 length = answer.headers.get("Content-Length")
                 total = int(length) if length else None
             with part.open("ab" if go_on else "wb") as file:
-                for block in _counted(
-                    answer.iter_content(_BLOCK), file.tell(), name, total, report
-                ):
+                blocks = answer.iter_content(_BLOCK)
+                for block in _counted(blocks, file.tell(), name, total, report):
                     file.write(block)
             return total
     except requests.RequestException as error:

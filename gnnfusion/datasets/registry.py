@@ -36,10 +36,15 @@ def names() -> tuple[str, ...]:
     return tuple(RECIPES)
 
 
-def recipe(name: str) -> ModuleType:
-    """The module of a data set's recipe; `UsageError` lists the names if there is none."""
+def check_name(name: str) -> None:
+    """`UsageError` that lists the names if there is no such data set."""
     if name not in RECIPES:
         raise UsageError(f"there is no data set {name!r}; use one of {', '.join(RECIPES)}")
+
+
+def recipe(name: str) -> ModuleType:
+    """The module of a data set's recipe."""
+    check_name(name)
     return importlib.import_module(RECIPES[name])
 
 
@@ -84,13 +89,13 @@ def load(name: str, out: str | Path | None = None, **options: Any) -> Schema:
 
 def defaults(name: str) -> dict[str, Any]:
     """Training settings that validation chose for a data set (``defaults.yaml``); may be empty."""
-    recipe(name)
+    check_name(name)
     return read_yaml(name, "defaults.yaml")
 
 
 def card(name: str) -> str:
     """The data set's card, as Markdown."""
-    recipe(name)
+    check_name(name)
     return (files_folder(name) / "card.md").read_text(encoding="utf-8")
 
 
