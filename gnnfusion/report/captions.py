@@ -32,6 +32,8 @@ def legend_line(graph: TaskGraph, style: str, extra: str = "") -> str:
         if any(e.value < graph.null for e in graph.edges()):
             lines[0] += "; purple: below that of an unrelated pair"
         lines.append(f"dashed and thin: not significant ({test})")
+    if not graph.interpretable:
+        lines = ["the control shows that these values mean nothing, so none counts as a finding"]
     assert graph.derived is not None
     if graph.derived.any():
         how = "derived" if style == "matrix" else "grey dots"

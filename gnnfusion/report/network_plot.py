@@ -89,8 +89,8 @@ def plot_network(graph: TaskGraph, path: str | Path) -> Path:
                 fontweight="bold", color=INK)  # fmt: skip
     figure.text(0.5, 1 - 0.42 / height, subtitle(graph), ha="center", va="top", fontsize=8,
                 color=FAINT)  # fmt: skip
-    if not sure:
-        extra.insert(0, "no pair is significant" if graph.interpretable else "no finding")
+    if not sure and graph.interpretable:
+        extra.insert(0, "no pair is significant")
     figure.text(0.5, 0.08 / height, legend_line(graph, "network", "; ".join(extra)), ha="center",
                 va="bottom", fontsize=8, color=FAINT)  # fmt: skip
     unclear(figure, axes, graph)
