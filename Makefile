@@ -4,13 +4,19 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Not an editable install: that puts this folder on sys.path, where datasets/ would pass for
+# Hugging Face's package. So the package is installed anew (seconds) before it is used.
+INSTALL = $(PIP) --no-deps --force-reinstall .
 
 .PHONY: demo test lint clean
 
 demo: $(READY)
+	$(INSTALL)
 	$(BIN)/gnnfusion demo
 
 test: $(READY)
+	$(INSTALL)
 	$(BIN)/pytest -n 2 --dist loadscope
 
 lint: $(READY)
@@ -22,8 +28,8 @@ lint: $(READY)
 # Torch comes first and by its exact version: that takes the CPU build where there is one.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[text,dev]"
+	$(PIP) torch==2.13.0
+	$(PIP) -c constraints.txt ".[text,dev]"
 	touch $(READY)
 
 clean:

@@ -192,9 +192,7 @@ def relate(a: Namespace) -> None:
     from gnnfusion.training.run import Run
 
     run = Run.load(a.run)
-    graph = relate_run(
-        run, a.method, splits=_splits(a.splits), seed=a.seed, device=a.device
-    )
+    graph = relate_run(run, a.method, splits=_splits(a.splits), seed=a.seed, device=a.device)
     made = write_task_graph(graph, Path(a.out) if a.out else run.path)
     print(f"{graph.question} ({graph.method})")
     print_table(["from", "to", "value", "95 % interval", "p (Holm)", "n"], edge_rows(graph))
@@ -208,12 +206,13 @@ def relate(a: Namespace) -> None:
 
 def data(a: Namespace) -> None:
     from gnnfusion import datasets
+    from gnnfusion.datasets.download import get
     from gnnfusion.show import print_table
 
     if a.action == "list":
         print_table(["name", "what"], [[n, datasets.summary(n)] for n in datasets.names()])
     else:
-        print(f"data: {datasets.get(a.get.name, url=a.get.url)}")
+        print(f"data: {get(a['get']['name'], url=a['get']['url'])}")
 
 
 def info(a: Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from gnnfusion import datasets
 from gnnfusion.graphs.build import build
@@ -30,7 +31,8 @@ def run_demo(out: Path, *, quick: bool = False, seed: int = 0, device: str = "au
         auto, cpu or cuda.
     """
     began = time.perf_counter()
-    schema = datasets.load("planted", seed=seed, **({"rows": 150} if quick else {}))
+    options: dict[str, Any] = {"seed": seed} | ({"rows": 150} if quick else {})
+    schema = datasets.load("planted", **options)
     store = build(schema, out / "store")
     defaults = datasets.defaults("planted")
     if quick:
@@ -40,12 +42,12 @@ def run_demo(out: Path, *, quick: bool = False, seed: int = 0, device: str = "au
     run = train(store, out / "run", config)
     rows = [r for r in score_rows(run.metrics) if r[0] == "test"]
     print_table(["split", "task", "metric", "no label known", "others known"], rows)
-    made = {}
+    made: dict[str, Path] = {}
     for method in ("evidence", "labels", "attention"):
         graph = relate(run, method, seed=seed, device=device)
         made |= write_task_graph(graph, run.path)
     made["history"] = run.path / "figures" / "history.png"
-    plot_history(run.path / "history.csv", made["history"])
+    plot_history(run.history, made["history"])
     print(f"{'store':24}{store.path}\n{'run':24}{run.path}")
     for name, path in made.items():
         print(f"{name:24}{path}")

@@ -349,7 +349,7 @@ def _with_columns(what: str, entry: Any) -> dict[str, Any]:
     return values
 
 
-def _make(cls: type, what: str, values: Any) -> Any:
+def _make(cls: Any, what: str, values: Any) -> Any:
     values = _mapping(what, values)
     _check_keys(what, values, tuple(cls.__dataclass_fields__))
     try:

@@ -113,8 +113,8 @@ class FusionNetwork(nn.Module):
             if name in self.positions:
                 x = x + self.positions[name](nodes.pos)
             if self.schema.context is not None:
-                place = batch.node_offset(name) + self.schema.context.before
-                x = x + self.offsets[name](place)
+                offset = batch.node_offset(name) + self.schema.context.before
+                x = x + self.offsets[name](offset)
             h[name] = self.dropout(self.enter[name](x))
         columns = []
         for place, task in enumerate(batch.tasks):

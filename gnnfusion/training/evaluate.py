@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -103,8 +104,8 @@ def evaluate(
         for place, task in enumerate(store.schema.task_names):
             if kin[place].all():
                 continue
-            shown = outputs(network, store, rows, lambda m, p=place: others_shown(m, kin, p))
-            given[task] = shown[task]
+            others = partial(others_shown, kin=kin, task=place)
+            given[task] = outputs(network, store, rows, others)[task]
         result["split"][split] = scores(network, store, rows, plain)
         result["split_given_others"][split] = scores(network, store, rows, given)
     return result

@@ -133,7 +133,9 @@ def fit(
                 deterministic="warn",
                 default_root_dir=folder,
             )
-            trainer.fit(module, ckpt_path=None if state is None or folder is None else folder / RESUME)
+            trainer.fit(
+                module, ckpt_path=None if state is None or folder is None else folder / RESUME
+            )
     network.load_state_dict(keeper.best)
     return network.to(device).eval(), keeper
 

@@ -90,9 +90,7 @@ def _regression(y: Array, prediction: Array) -> dict[str, float]:
     return result
 
 
-def _classes(
-    kind: str, y: Array, prediction: Array, probability: Array | None
-) -> dict[str, float]:
+def _classes(kind: str, y: Array, prediction: Array, probability: Array | None) -> dict[str, float]:
     from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 
     result = {

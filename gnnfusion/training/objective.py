@@ -50,7 +50,9 @@ def task_losses(
     return torch.stack(losses)
 
 
-def constant_losses(network: FusionNetwork, store: GraphStore, train: Tensor, rows: Tensor) -> Tensor:
+def constant_losses(
+    network: FusionNetwork, store: GraphStore, train: Tensor, rows: Tensor
+) -> Tensor:
     """Loss per task ``[T]`` on `rows` of predicting the training rows' mean or class shares.
 
     The yardstick of the validation score; NaN for a task without labels among `rows`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,8 +108,8 @@ def _outputs(
     found = {}
     # One pass a task, since which labels are no kin of the task differs from task to task.
     for place, task in enumerate(store.schema.task_names):
-        out = outputs(network, store, rows, lambda m, p=place: m & usable & ~kin[p])
-        found[task] = out[task]
+        allowed = partial(torch.logical_and, other=usable & ~kin[place])
+        found[task] = outputs(network, store, rows, allowed)[task]
     return found, shown
 
 
@@ -116,7 +117,9 @@ def _columns(
     task: Task, classes: tuple[str, ...], predicted: np.ndarray, probability: np.ndarray | None
 ) -> dict[str, Any]:
     if task.kind == "regression":
-        names = [task.name] if len(task.columns) == 1 else [f"{task.name}_{c}" for c in task.columns]
+        names = (
+            [task.name] if len(task.columns) == 1 else [f"{task.name}_{c}" for c in task.columns]
+        )
         return {name: predicted[:, i] for i, name in enumerate(names)}
     assert probability is not None
     shares = {f"{task.name}_p_{c}": probability[:, i] for i, c in enumerate(classes)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from dataclasses import dataclass
@@ -82,6 +83,12 @@ class Run:
         """What ``metrics.json`` holds."""
         values: dict[str, Any] = json.loads((self.path / "metrics.json").read_text())
         return values
+
+    @property
+    def history(self) -> list[dict[str, str]]:
+        """Rows of ``history.csv``, one an epoch."""
+        with (self.path / "history.csv").open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
 
     def store(self) -> GraphStore:
         """The store that the run was trained on; `RunError` if it is gone."""

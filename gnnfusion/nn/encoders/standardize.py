@@ -31,7 +31,8 @@ class Standardize(nn.Module):
         if len(x) == 0:
             return
         axes = [0] + [i + 1 for i, size in enumerate(self.mean.shape) if size == 1]
-        count, total, square = 0, 0.0, 0.0
+        count = 0
+        total, square = torch.zeros_like(self.mean).double(), torch.zeros_like(self.mean).double()
         for chunk in x.split(_CHUNK):
             values = chunk.double()
             count += values.numel() // self.mean.numel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,8 @@ class TypedLayer(nn.Module):
 
     def attention(self, h: Mapping[str, Tensor], kind: EdgeType, index: Tensor) -> Tensor:
         """Attention ``[E, heads]`` of a relation at this layer."""
-        weights: Tensor = self.convs[relation_name(kind)].attention(h[kind[0]], h[kind[2]], index)
+        conv: Any = self.convs[relation_name(kind)]
+        weights: Tensor = conv.attention(h[kind[0]], h[kind[2]], index)
         return weights
 
 

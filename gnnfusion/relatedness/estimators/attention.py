@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.stats import ttest_1samp
 from torch import Tensor
 
 from gnnfusion.errors import UsageError
@@ -26,7 +27,9 @@ DRAWS = 2000
 def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
     """Attention of every ordered pair on `rows`; `UsageError` if the operator has none."""
     if network.config.conv == "gcn":
-        raise UsageError("a gcn has no attention; use --method evidence, or train with gat or gatv2")
+        raise UsageError(
+            "a gcn has no attention; use --method evidence, or train with gat or gatv2"
+        )
     tasks = store.schema.task_names
     count = len(tasks)
     weights = sample_attention(network, store, rows) * max(1, count - 1)
@@ -36,9 +39,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     drawn = share @ weights.reshape(len(weights), -1)
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0).reshape(2, count, count)
     value = weights.mean(0)
-    # Two-sided bootstrap p-value of "this pair gets what uniform attention would give it".
-    below = (drawn <= 1).mean(0).reshape(count, count)
-    p_value = np.clip(2 * np.minimum(below, 1 - below), 1 / DRAWS, 1)
+    p_value = ttest_1samp(weights, 1.0, axis=0).pvalue
     for matrix in (value, low, high, p_value):
         np.fill_diagonal(matrix, np.nan)
     control = uniform_control(network, store, rows, seed)
@@ -53,6 +54,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         n=np.full((count, count), len(rows)),
         derived=kin_matrix(store.schema).numpy() & ~np.eye(count, dtype=bool),
         control=control,
+        null=1.0,
     )
 
 

@@ -3,7 +3,8 @@
 Absolute Spearman correlation between two regressions (of one column), else normalized mutual
 information (arithmetic mean of the entropies; a regression is cut into quintiles, several columns
 or labels are reduced to their clusters of equal values or to their first principal axis). P-values
-come from permuting one of the two; intervals from a bootstrap over samples.
+come from permuting one of the two; intervals from a bootstrap over samples (of the ranks taken
+once).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evidence import kin_matrix
 
-DRAWS = 500
+DRAWS = 2000
 BINS = 5
 
 
@@ -50,6 +51,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         p_value=p_value,
         n=sizes,
         derived=kin & ~np.eye(count, dtype=bool),
+        symmetric=True,
     )
 
 
@@ -57,13 +59,19 @@ def association(
     a: np.ndarray, b: np.ndarray, ranks: bool, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
     """Association, its 95 % bootstrap interval and a permutation p-value."""
-    measure = _rank_correlation if ranks else _mutual_information
-    found = measure(a, b)
-    null = np.array([measure(a, rng.permutation(b)) for _ in range(DRAWS)])
+    if ranks:
+        a, b = _ranks(a), _ranks(b)
+        measure = _correlation
+    else:
+        a, b = _codes(a), _codes(b)
+        measure = _mutual_information
+    shuffled = rng.permuted(np.broadcast_to(b, (DRAWS, len(b))), axis=1)
+    found = float(measure(a[None], b[None])[0])
+    null = measure(np.broadcast_to(a, shuffled.shape), shuffled)
     picks = rng.integers(0, len(a), (DRAWS, len(a)))
-    drawn = np.array([measure(a[p], b[p]) for p in picks])
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return found, float(low), float(high), float((1 + (null >= found).sum()) / (DRAWS + 1))
+    low, high = np.quantile(measure(a[picks], b[picks]), [0.025, 0.975])
+    p_value = (1 + (null >= found - 1e-12).sum()) / (DRAWS + 1)
+    return found, float(low), float(high), float(p_value)
 
 
 def _one_number(kind: str, y: np.ndarray) -> np.ndarray:
@@ -78,30 +86,36 @@ def _one_number(kind: str, y: np.ndarray) -> np.ndarray:
     return centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
 
 
-def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+def _ranks(values: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata
 
-    x, y = rankdata(a), rankdata(b)
-    x, y = x - x.mean(), y - y.mean()
-    scale = np.sqrt((x @ x) * (y @ y))
-    return float(abs(x @ y) / scale) if scale > 0 else 0.0
+    ranks: np.ndarray = rankdata(values)
+    return ranks
 
 
-def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
-    """Normalized mutual information of two codings, 2 I / (H(a) + H(b))."""
-    table = _table(_codes(a), _codes(b))
-    joint = table / table.sum()
-    x, y = joint.sum(1), joint.sum(0)
-    entropies = -sum(float((p[p > 0] * np.log(p[p > 0])).sum()) for p in (x, y))
-    inside = joint > 0
-    information = float((joint[inside] * np.log(joint[inside] / np.outer(x, y)[inside])).sum())
-    return max(0.0, 2 * information / entropies) if entropies > 0 else 0.0
+def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Absolute correlation of each row of `a` ``[D, n]`` with that of `b`."""
+    x, y = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    scale = np.sqrt((x * x).sum(1) * (y * y).sum(1))
+    covariance: np.ndarray = np.abs((x * y).sum(1))
+    return covariance / np.maximum(scale, 1e-12)
 
 
-def _table(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    width = int(b.max()) + 1
-    flat = np.bincount(a * width + b, minlength=(int(a.max()) + 1) * width)
-    return flat.reshape(-1, width).astype(float)
+def _mutual_information(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Normalized mutual information 2 I / (H(a) + H(b)) of each pair of rows ``[D, n]``."""
+    draws, width, height = len(a), int(b.max()) + 1, int(a.max()) + 1
+    cell = (np.arange(draws)[:, None] * height + a) * width + b
+    table = np.bincount(cell.ravel(), minlength=draws * height * width)
+    joint = table.reshape(draws, height, width) / a.shape[1]
+    entropies = _entropy(joint.sum(2)) + _entropy(joint.sum(1))
+    information = entropies - _entropy(joint.reshape(draws, -1))
+    return np.clip(2 * information / np.maximum(entropies, 1e-12), 0, 1)
+
+
+def _entropy(p: np.ndarray) -> np.ndarray:
+    """Entropy in nats of each row."""
+    terms: np.ndarray = -p * np.log(np.where(p > 0, p, 1.0))
+    return terms.sum(1)
 
 
 def _codes(values: np.ndarray) -> np.ndarray:
