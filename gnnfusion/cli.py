@@ -40,7 +40,7 @@ def _init(p: ArgumentParser) -> None:
     p.add_argument("--tasks", type=str, default="", help="label columns, comma-separated")
     p.add_argument("--id", type=str | None, default=None, help="column that names each row")
     p.add_argument("-o", "--out", type=str | None, default=None,
-                   help="schema file to write; schema.yaml beside the table by default")  # fmt: skip
+                   help="schema file to write; by default beside the table")  # fmt: skip
 
 
 def _build(p: ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class GnnFusionError(Exception):
-    """A failure the user can mend; the command line prints its sentence and exits with `exit_code`."""
+    """A failure the user can mend; the command line prints it and exits with `exit_code`."""
 
     exit_code = 1
 
@@ -36,7 +36,8 @@ class MissingExtraError(GnnFusionError):
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(
-            f"{what} needs the package {package!r}; install it with: pip install 'gnnfusion[{extra}]'"
+            f"{what} needs the package {package!r}; "
+            f"install it with: pip install 'gnnfusion[{extra}]'"
         )
         self._made_of = (what, package, extra)
 

@@ -173,7 +173,7 @@ def _concatenate(
 
 
 def _check_representable(place: int, graph: HeteroData) -> None:
-    for key in graph._global_store.keys():
+    for key in graph._global_store.to_dict():
         raise DataError(f"graph {place} has the attribute {key!r}, which a store cannot hold")
     for kinds, known in (
         (graph.node_types, {"x", "pos"}),

@@ -28,7 +28,7 @@ TASK = "task"
 
 @dataclass(frozen=True)
 class Edges:
-    """Edges of one relation: ``index`` ``[2, E]`` (source, target), optional ``attr`` ``[E, D]``."""
+    """Edges of one relation: ``index`` ``[2, E]`` (source, target), maybe ``attr`` ``[E, D]``."""
 
     index: Tensor
     attr: Tensor | None = None
@@ -96,7 +96,7 @@ def full(layout: Layout, source: str, target: str | None = None) -> dict[EdgeTyp
 def aligned(
     layout: Layout, source: str, target: str, tolerance: float = 0.1
 ) -> dict[EdgeType, Edges]:
-    """Join nodes whose positions differ by at most `tolerance` (in their own unit, e.g. seconds)."""
+    """Join nodes whose positions differ by at most `tolerance` (say, seconds)."""
     index = _pairs(layout, source, target)
     near = _distance(layout, source, target, index) <= tolerance
     return {(source, "aligned", target): Edges(index[:, near])}
@@ -231,8 +231,8 @@ class Topology:
 
     Examples
     --------
-    >>> Topology([{"temporal": {"modality": "audio", "window": 2}}, {"informs": {"modality": "audio"}}])
-    Topology(rules=({'temporal': {'modality': 'audio', 'window': 2}}, {'informs': {'modality': 'audio'}}))
+    >>> Topology([{"temporal": {"modality": "audio", "window": 2}}])
+    Topology(rules=({'temporal': {'modality': 'audio', 'window': 2}},))
     """
 
     rules: Sequence[Mapping[str, Any]]

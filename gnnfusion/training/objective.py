@@ -1,4 +1,4 @@
-"""Masked losses: each task's mean over the samples that have its label, exactly zero if none has."""
+"""Masked losses: each task's mean over the samples with its label, exactly zero if none has it."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class PictureEncoder(nn.Module):
     channels
         Channels of the blocks.
     pool
-        ``mean`` averages over places; ``flatten`` keeps a 4 x 4 grid of them, for tasks that ask where.
+        ``mean`` averages over places; ``flatten`` keeps a 4 x 4 grid, for tasks that ask where.
     """
 
     def __init__(

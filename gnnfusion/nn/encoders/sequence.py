@@ -15,7 +15,7 @@ from gnnfusion.graphs.topology import NodeLayout
 
 
 def padded_tokens(nodes: NodeLayout) -> tuple[Tensor, Tensor]:
-    """Token ids ``[rows, L]`` (0 = padding) and lengths ``[rows]``, rows without tokens left out."""
+    """Token ids ``[rows, L]`` (0 = padding) and lengths ``[rows]``, empty rows left out."""
     if nodes.spec.shape == (1,):
         counts = nodes.ptr.diff()
         present = counts > 0
