@@ -13,7 +13,7 @@ from gnnfusion.nn.encoders.standardize import Standardize
 
 
 class PictureEncoder(nn.Module):
-    """Convolution blocks that halve the size, averaged (or read out) to one vector per node.
+    """Convolution blocks that halve pictures of 16 pixels or more, then one vector per node.
 
     Normalization is per node (``GroupNorm``), so no picture sees another.
 
@@ -28,7 +28,8 @@ class PictureEncoder(nn.Module):
     channels
         Channels of the blocks.
     pool
-        ``mean`` averages over places; ``flatten`` keeps a 4 x 4 grid, for tasks that ask where.
+        ``grid`` averages within a 4 x 4 grid and keeps its places (or frequencies and times) apart;
+        ``mean`` averages over all places.
     """
 
     def __init__(
@@ -37,10 +38,10 @@ class PictureEncoder(nn.Module):
         width: int,
         dropout: float,
         channels: Sequence[int] = (16, 32, 64),
-        pool: str = "mean",
+        pool: str = "grid",
     ) -> None:
         super().__init__()
-        pools: dict[str, tuple[int, int]] = {"mean": (1, 1), "flatten": (4, 4)}
+        pools: dict[str, tuple[int, int]] = {"mean": (1, 1), "grid": (4, 4)}
         if pool not in pools:
             raise ValueError(f"pool must be one of {', '.join(pools)}, not {pool!r}")
         self.standardize = Standardize((shape[0], 1, 1))
@@ -48,7 +49,7 @@ class PictureEncoder(nn.Module):
         size, before = min(shape[1:]), shape[0]
         for after in channels:
             # The stride is in the convolution: pooling after it costs four times the arithmetic.
-            stride = 2 if size >= 4 else 1
+            stride = 2 if size >= 16 else 1
             blocks += [
                 nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
                 nn.GroupNorm(max(1, after // 16), after),
