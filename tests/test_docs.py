@@ -175,9 +175,7 @@ def plain(value: object) -> object:
     return [plain(v) for v in value] if isinstance(value, tuple | list) else value
 
 
-@pytest.mark.parametrize(
-    "kind", ["text", "image", "video", "audio", "tabular", "series", "array"]
-)
+@pytest.mark.parametrize("kind", ["text", "image", "video", "audio", "tabular", "series", "array"])
 def test_extractor_settings_are_documented(kind: str) -> None:
     from gnnfusion.features import load_kind
 
