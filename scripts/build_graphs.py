@@ -39,9 +39,8 @@ def print_store(store: gf.GraphStore) -> None:
         nodes = store.nodes(modality.name)
         have = int((nodes.ptr.diff() > 0).sum())
         shape = "x".join(map(str, nodes.spec.shape))
-        print(
-            f"  {modality.name:12} {modality.kind:8} {have} samples, {len(nodes.x)} nodes of {shape}"
-        )
+        print(f"  {modality.name:12} {modality.kind:10} {have} samples, ", end="")
+        print(f"{len(nodes.x)} nodes of {shape}")
     for task in store.schema.tasks:
         print(f"  {task.name:12} {task.kind:10} {int(store.mask(task.name).sum())} labels")
 
@@ -65,8 +64,8 @@ def main() -> None:
     )
     parser.add_argument("source", help="name of a data set, or a schema file")
     parser.add_argument("-o", "--out", required=True, help="store to write")
-    parser.add_argument("--option", type=pair, action="append", default=[],
-                        metavar="NAME=VALUE", help="option of the data set, such as rows=60")  # fmt: skip
+    parser.add_argument("--option", type=pair, action="append", default=[], metavar="NAME=VALUE",
+                        help="option of the data set, such as rows=60")  # fmt: skip
     parser.add_argument("--sample", type=int, default=0, help="row to look at")
     parser.add_argument("--workers", type=int, help="processes that read media")
     args = parser.parse_args()

@@ -60,8 +60,8 @@ def main() -> None:
     parser.add_argument("--conv", choices=("gat", "gatv2", "gcn"), default="gat")
     parser.add_argument("--epochs", type=int, help="at most")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--option", type=pair, action="append", default=[],
-                        metavar="NAME=VALUE", help="option of the data set, such as rows=60")  # fmt: skip
+    parser.add_argument("--option", type=pair, action="append", default=[], metavar="NAME=VALUE",
+                        help="option of the data set, such as rows=60")  # fmt: skip
     parser.add_argument("--workers", type=int, help="processes that read media")
     args = parser.parse_args()
     try:
