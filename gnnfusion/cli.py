@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -309,10 +310,29 @@ def _data_set_defaults(arguments: list[str]) -> dict[str, Any]:
     """Settings that validation chose for the data set named in ``train NAME``."""
     from gnnfusion import datasets
 
-    named = [word for word in arguments[1:] if word in datasets.names()]
-    if not arguments or arguments[0] != "train" or not named or Path(named[0]).exists():
+    if not arguments or arguments[0] != "train":
+        return {}
+    # What follows a flag is its value: `-o mosi` names a folder, not a data set.
+    named = [
+        word
+        for before, word in pairwise(arguments)
+        if word in datasets.names() and not (before.startswith("-") and "=" not in before)
+    ]
+    if not named or Path(named[0]).exists():
         return {}
     return datasets.defaults(named[0])
+
+
+def _config_first(arguments: list[str]) -> list[str]:
+    """The same with ``--config FILE`` right after the command, so that all else overrides it."""
+    head, rest = list[str](), list[str]()
+    words = iter(arguments[1:])
+    for word in words:
+        if word == "--config":
+            head += [word, *islice(words, 1)]
+        else:
+            (head if word.startswith("--config=") else rest).append(word)
+    return arguments[:1] + head + rest
 
 
 def _parse(arguments: list[str]) -> Namespace:
@@ -322,7 +342,8 @@ def _parse(arguments: list[str]) -> Namespace:
     if defaults:
         config = TrainConfig.from_dict(defaults).to_dict()
         parser._subcommands_action._name_parser_map["train"].set_defaults(_flat(config))  # type: ignore[union-attr]
-    return parser.parse_args(arguments)
+    debug = ["--debug"] if "--debug" in arguments else []
+    return parser.parse_args(debug + _config_first(plain))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
