@@ -1,0 +1,26 @@
+"""What all tests share. ``tests/support`` is put on the path; the root of the project never is."""
+
+import os
+import sys
+from pathlib import Path
+
+# Before torch is imported anywhere: threads cost more than they give at these sizes, and the
+# order of sums, so the last bit, depends on their number.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest
+import torch
+from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+torch.set_num_threads(1)
+# The first example of a property imports and compiles; how long it takes says nothing.
+settings.register_profile("gnnfusion", deadline=None)
+settings.load_profile("gnnfusion")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache of the test's own, so that no test meets what another has prepared."""
+    monkeypatch.setenv("GNNFUSION_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
