@@ -44,6 +44,8 @@ class GraphBatch:
         Labels per task, ``[B]`` or ``[B, d]``.
     masks
         Which labels exist, bool ``[B, T]``.
+    has_context
+        Whether the schema gives samples context.
     """
 
     rows: Tensor
@@ -54,6 +56,7 @@ class GraphBatch:
     tasks: tuple[str, ...]
     targets: Mapping[str, Tensor]
     masks: Tensor
+    has_context: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -133,6 +136,7 @@ def make_batch(store: GraphStore, rows: Tensor, topology: Topology) -> GraphBatc
         tasks=store.schema.task_names,
         targets={t: store.target(t)[rows] for t in store.schema.task_names},
         masks=store.masks[rows],
+        has_context=layout.has_context,
     )
 
 

@@ -21,8 +21,9 @@ from gnnfusion.schema import Modality, Schema
 def batch_to_pyg(batch: GraphBatch) -> Batch:
     """A PyG ``Batch`` on which any PyG hetero model runs, and whose ``to_data_list`` works.
 
-    Node types are the modalities (``x``, ``pos``, and ``offset`` where there is context) and
-    ``task`` (``x`` = index of the task); labels are graph attributes ``y_T`` and ``mask_T``.
+    Node types are the modalities (``x``, ``pos`` where nodes have positions, and ``offset`` where
+    there is context) and, where there are tasks, ``task`` (``x`` = index of the task); labels are
+    graph attributes ``y_T`` and ``mask_T``.
     """
     count, tasks = len(batch), len(batch.tasks)
     data = Batch(_base_cls=HeteroData)
@@ -32,18 +33,23 @@ def batch_to_pyg(batch: GraphBatch) -> Batch:
     for name, nodes in batch.nodes.items():
         owner = batch.node_sample(name)
         ptr = pointers(torch.bincount(owner, minlength=count))
-        values = {"x": nodes.x, "pos": nodes.pos, "offset": batch.node_offset(name)}
+        values = {"x": nodes.x}
+        if nodes.spec.position:
+            values["pos"] = nodes.pos
+        if batch.has_context:
+            values["offset"] = batch.node_offset(name)
         _fill(data[name], values, owner, ptr, slices, increments, name)
         node_ptr[name] = ptr
     ptr = torch.arange(count + 1, device=batch.rows.device) * tasks
     index = torch.arange(tasks, device=batch.rows.device).repeat(count)
     owner = torch.repeat_interleave(torch.arange(count, device=ptr.device), tasks)
-    _fill(data[TASK], {"x": index}, owner, ptr, slices, increments, TASK)
+    if tasks or any(TASK in kind for kind in batch.edges):
+        _fill(data[TASK], {"x": index}, owner, ptr, slices, increments, TASK)
     node_ptr[TASK] = ptr
     for kind, edges in batch.edges.items():
         store = data[kind]
         # PyG cuts each graph's edges as one range, so edges are sorted by sample.
-        owner = torch.bucketize(edges.index[1], node_ptr[kind[2]][1:], right=True)
+        owner = torch.bucketize(edges.index[1].contiguous(), node_ptr[kind[2]][1:], right=True)
         order = torch.argsort(owner, stable=True)
         store["edge_index"] = edges.index[:, order]
         ptr = pointers(torch.bincount(owner, minlength=count))

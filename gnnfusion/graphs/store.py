@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -37,6 +37,9 @@ from torch import Tensor
 from gnnfusion.errors import StoreError
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.schema import SPLITS, Schema
+
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
 
 FORMAT = 1
 TENSORS = "graphs.safetensors"
@@ -95,10 +98,10 @@ class GraphStore:
             meta = json.loads((path / META).read_text(encoding="utf-8"))
         except ValueError as error:
             raise StoreError(f"{path / META} is corrupt; build the store again") from error
-        if meta.get("format") != FORMAT:
+        found = meta.get("format") if isinstance(meta, dict) else None
+        if found != FORMAT:
             raise StoreError(
-                f"{path} has format {meta.get('format')!r}, this version reads {FORMAT}; "
-                "build the store again"
+                f"{path} has format {found!r}, this version reads {FORMAT}; build the store again"
             )
         try:
             store = cls(meta, _LazyTensors(path / TENSORS), path)
@@ -106,8 +109,23 @@ class GraphStore:
             raise StoreError(
                 f"{path / TENSORS} is corrupt or truncated; build the store again"
             ) from error
+        except KeyError as error:
+            raise StoreError(f"{path / META} lacks {error}; build the store again") from error
         store._check(path)
         return store
+
+    @classmethod
+    def from_pyg(cls, graphs: Sequence[HeteroData], ids: Sequence[str] | None = None) -> GraphStore:
+        """A store in memory of PyG graphs; see `gnnfusion.graphs.interop.store_from_pyg`."""
+        from gnnfusion.graphs.interop import store_from_pyg
+
+        return store_from_pyg(graphs, ids)
+
+    def to_data_list(self, rows: Tensor | None = None) -> list[HeteroData]:
+        """Samples as PyG graphs, all by default; see `gnnfusion.graphs.interop.to_data_list`."""
+        from gnnfusion.graphs.interop import to_data_list
+
+        return to_data_list(self, rows)
 
     def save(self, path: str | Path) -> None:
         """Write this store to a folder."""
@@ -124,6 +142,19 @@ class GraphStore:
         for name in needed:
             if name not in self.tensors:
                 raise StoreError(f"{path} lacks the tensor {name!r}; build the store again")
+        sizes = {f"ptr/{m}": len(self) + 1 for m in self.schema.modality_names}
+        sizes |= {
+            f"{part}/{t}": len(self) for t in self.schema.task_names for part in ("y", "mask")
+        }
+        for m in self.schema.modality_names:
+            ptr = self.tensors[f"ptr/{m}"]
+            sizes[f"x/{m}"] = int(ptr[-1]) if len(ptr) else 0
+        for name, size in {**sizes, "id/ptr": len(self) + 1}.items():
+            if len(self.tensors[name]) != size:
+                raise StoreError(
+                    f"{path}: the tensor {name!r} has {len(self.tensors[name])} rows, not {size}; "
+                    "build the store again"
+                )
 
     def __len__(self) -> int:
         return len(self.split)

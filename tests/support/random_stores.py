@@ -21,8 +21,10 @@ from gnnfusion.nn.network import FusionNetwork, network_for
 from gnnfusion.schema import Context, Modality, Schema, Task
 
 VOCABULARY = [f"w{i}" for i in range(9)]
-COLUMNS = [{"kind": "numeric"}, {"kind": "categorical", "categories": ["a", "b"]}] + [
-    {"kind": "numeric"}
+COLUMNS: list[dict[str, Any]] = [
+    {"kind": "numeric"},
+    {"kind": "categorical", "categories": ["a", "b"]},
+    {"kind": "numeric"},
 ]
 # kind of node -> kind of modality, encoder ("" is the default)
 NODES = {
