@@ -12,6 +12,8 @@ import yaml
 from gnnfusion.errors import UsageError
 from gnnfusion.nn.config import NetworkConfig
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -77,6 +79,10 @@ class TrainConfig:
             raise UsageError(f"evidence must lie between 0 and 1, not {self.evidence}")
         if self.schedule not in ("cosine", "constant"):
             raise UsageError(f"unknown schedule {self.schedule!r}; use cosine or constant")
+        if self.precision not in PRECISIONS:
+            raise UsageError(
+                f"unknown precision {self.precision!r}; use one of {', '.join(PRECISIONS)}"
+            )
         if self.device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"unknown device {self.device!r}; use auto, cpu or cuda")
 

@@ -68,6 +68,10 @@ def train(
     config = config or TrainConfig()
     out = Path(out)
     store = store if isinstance(store, GraphStore) else GraphStore.open(store)
+    # Before the folder is made: what fails here must not claim it for a run that never began.
+    pick_device(config.device)
+    _check_rows(store, *_rows(store, config), config)
+    network_for(store, config.network)  # settings that fit no network fail before a folder is made
     _prepare(out, store, config)
     if (out / WEIGHTS).is_file() and (out / "metrics.json").is_file():
         return Run.load(out)
@@ -101,9 +105,7 @@ def fit(
 
     Without a folder nothing is written, and nothing can be resumed.
     """
-    splits = ("train", "valid") if config.refit else ("train",)
-    train_rows = store.rows(*splits)
-    valid_rows = torch.arange(0) if config.refit else store.rows("valid")
+    train_rows, valid_rows = _rows(store, config)
     _check_rows(store, train_rows, valid_rows, config)
     device = pick_device(config.device)
     torch.manual_seed(derived_seed("weights", config.seed))
@@ -164,6 +166,13 @@ def _prepare(out: Path, store: GraphStore, config: TrainConfig) -> None:
     text = yaml.safe_dump({**plain, **place}, sort_keys=False)
     (out / "config.yaml.part").write_text(text, encoding="utf-8")
     os.replace(out / "config.yaml.part", out / "config.yaml")
+
+
+def _rows(store: GraphStore, config: TrainConfig) -> tuple[Tensor, Tensor]:
+    """Rows to train on and to stop early on; a refit has none of the latter."""
+    if config.refit:
+        return store.rows("train", "valid"), torch.arange(0)
+    return store.rows("train"), store.rows("valid")
 
 
 def _check_rows(store: GraphStore, train: Tensor, valid: Tensor, config: TrainConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,8 +60,10 @@ def predict(
     names = _given_names(run.schema, given)
     with tempfile.TemporaryDirectory(prefix="gnnfusion-") as folder:
         path = Path(folder) / "store"
+        # Relative paths in a DataFrame start from the working directory, not from the run folder.
+        schema = replace(run.schema, base=Path("."))
         store = build(
-            run.schema, path, fitted=run.features, table=table, workers=workers, progress=False
+            schema, path, fitted=run.features, table=table, workers=workers, progress=False
         )
         rows = store.rows()
         found, shown = _outputs(run, store, rows, names, device)
