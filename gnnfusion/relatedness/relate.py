@@ -49,6 +49,11 @@ def relate(
     if method not in ESTIMATORS:
         raise UsageError(f"unknown method {method!r}; use one of {', '.join(ESTIMATORS)}")
     run = run if isinstance(run, Run) else Run.load(run)
+    if method == "evidence" and not run.config.evidence:
+        raise UsageError(
+            "this run was trained with evidence 0, so it never learned to read labels; "
+            "train with evidence above 0, or use another method"
+        )
     store = run.store()
     if len(store.schema.tasks) < 2:
         raise UsageError("a task graph needs at least two tasks")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from gnnfusion.errors import RunError
 from gnnfusion.training.module import FusionModule
 
 RESUME = "last.ckpt"
@@ -104,9 +106,17 @@ def load_resume_point(folder: Path) -> dict[str, Any] | None:
     """The checkpoint of a run that was broken off, or None.
 
     Only plain containers and tensors are unpickled.
+
+    Raises
+    ------
+    RunError
+        The checkpoint is damaged.
     """
     path = folder / RESUME
     if not path.is_file():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise RunError(f"{path} is corrupt; remove it to train again from the start") from error
     return state

@@ -94,6 +94,8 @@ class Run:
         """The store that the run was trained on; `RunError` if it is gone."""
         from gnnfusion.graphs.store import GraphStore
 
+        if "store" not in self.settings:
+            raise RunError(f"{self.path} was trained on a store in memory; save the store first")
         path = Path(os.path.normpath(self.path / self.settings["store"]))
         if not path.exists():
             raise RunError(f"the store {path} of this run is gone; build it again")

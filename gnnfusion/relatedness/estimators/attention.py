@@ -30,6 +30,11 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         raise UsageError(
             "a gcn has no attention; use --method evidence, or train with gat or gatv2"
         )
+    if RELATES not in topology_of(store).types(
+        {m: store.spec(m) for m in store.schema.modality_names}, len(store.schema.tasks),
+        store.schema.context is not None, store.given_types,
+    ):  # fmt: skip
+        raise UsageError("the topology has no `relates`, so no attention between tasks")
     tasks = store.schema.task_names
     count = len(tasks)
     weights = sample_attention(network, store, rows) * max(1, count - 1)

@@ -1,0 +1,31 @@
+"""A small store on disk that trains in a second or two, and settings for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from random_stores import make_store
+
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.config import NetworkConfig
+from gnnfusion.training.config import TrainConfig
+
+SPLIT = np.array([0] * 40 + [1] * 15 + [2] * 15)
+
+
+def small_store(folder: Path | None = None, tasks=("regression", "binary", "multiclass"), **more):
+    """70 samples with gaps, saved and opened if a folder is named."""
+    settings = {"samples": len(SPLIT), "split": SPLIT, "missing": 0.2, "unlabelled": 0.2, **more}
+    store = make_store(("vector", "tokens"), tasks, **settings)
+    if folder is None:
+        return store
+    store.save(folder)
+    return GraphStore.open(folder)
+
+
+def small_config(**changes) -> TrainConfig:
+    """Three epochs of five steps, with dropout and evidence on."""
+    network = NetworkConfig(width=8, layers=2, heads=2, dropout=0.2)
+    values = {"network": network, "epochs": 3, "batch_size": 8, "device": "cpu", **changes}
+    return TrainConfig(**values)
