@@ -57,6 +57,8 @@ def relate(
     store = run.store()
     if len(store.schema.tasks) < 2:
         raise UsageError("a task graph needs at least two tasks")
+    if not splits:  # of which `rows` would make all, the training rows among them
+        raise UsageError("no split is named to measure on; name valid, test or both")
     rows = store.rows(*splits)
     if len(rows) == 0:
         raise UsageError(f"there are no samples in {' and '.join(splits)}; name other --splits")

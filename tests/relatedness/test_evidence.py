@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+from random_stores import make_network, make_store
+from scipy.stats import kstest
+
+from gnnfusion.graphs.store import GraphStore, store_from_arrays
+from gnnfusion.nn.config import NetworkConfig
+from gnnfusion.relatedness.estimators.evidence import FLIPS, estimate, losses, paired_gain
+from gnnfusion.schema import Modality, Schema, Task
+from gnnfusion.training.config import TrainConfig
+from gnnfusion.training.evaluate import outputs
+from gnnfusion.training.fit import fit
+from gnnfusion.training.objective import sample_losses
+
+
+def test_a_gain_is_the_relative_fall_of_the_mean():
+    rng = np.random.default_rng(0)
+    before = rng.random(200) + 1
+    after = before - 0.5 + 0.1 * rng.normal(size=200)
+    value, low, high, p_value = paired_gain(before, after, rng)
+    assert value == pytest.approx((before - after).mean() / before.mean())
+    assert low < value < high
+    assert p_value == pytest.approx(1 / (FLIPS + 1))
+    worse, *_, p_value = paired_gain(after, before, rng)
+    assert worse < 0
+    assert p_value > 0.99
+
+
+def test_no_change_is_no_finding():
+    before = np.random.default_rng(0).random(50)
+    value, low, high, p_value = paired_gain(before, before.copy(), np.random.default_rng(1))
+    assert (value, low, high, p_value) == (0, 0, 0, 1)
+
+
+def test_p_values_are_uniform_without_an_effect():
+    """Symmetric differences, where the sign-flip test is exact; skewed losses, small samples."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(300):
+        base = rng.exponential(size=30)
+        change = rng.normal(size=30) * base
+        found.append(paired_gain(base, base + change, rng)[3])
+    assert kstest(found, "uniform").pvalue > 1e-3
+    assert np.mean(np.array(found) <= 0.05) < 0.1
+
+
+def test_intervals_cover_the_true_gain():
+    rng = np.random.default_rng(1)
+    inside = 0
+    for _ in range(60):
+        base = 1 + rng.random(80)  # mean 1.5
+        after = base - 0.3 + 0.5 * rng.normal(size=80)
+        _, low, high, _ = paired_gain(base, after, rng)
+        inside += low <= 0.3 / 1.5 <= high
+    assert inside >= 50
+
+
+def test_losses_are_those_of_the_network_and_nan_where_unlabelled():
+    store = make_store(("vector",), ("regression", "binary"), samples=12, unlabelled=0.4)
+    network = make_network(store)
+    rows = torch.arange(12).flip(0)
+    plain, told = losses(network, store, rows, None), losses(network, store, rows, 0)
+    np.testing.assert_array_equal(np.isnan(plain), ~store.masks[rows].numpy())
+    np.testing.assert_array_equal(np.isnan(told), np.isnan(plain))
+    out = outputs(network, store, rows)
+    known = store.mask("t1")[rows]
+    with torch.no_grad():
+        expected = sample_losses(
+            network.head("t1"), out["t1"][known], store.target("t1")[rows][known]
+        )
+    np.testing.assert_allclose(plain[known.numpy(), 1], expected.double(), rtol=1e-6)
+    # A sample whose label t0 is not known loses what it lost.
+    unknown = ~store.mask("t0")[rows] & known
+    assert unknown.any()
+    np.testing.assert_allclose(plain[unknown.numpy(), 1], told[unknown.numpy(), 1], rtol=1e-6)
+    both = (store.mask("t0")[rows] & known).numpy()
+    assert (plain[both, 1] != told[both, 1]).all()
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Features that say little; t1 is t0 up to noise, t2 is noise, t3 is computed from t0."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=420)
+    tasks = tuple(Task(name=f"t{i}", kind="regression") for i in range(3))
+    schema = Schema(
+        modalities=(Modality(name="m", kind="array", columns=("c",)),),
+        tasks=(*tasks, Task(name="t3", kind="binary", derived_from="t0")),
+    )
+    x = z[:, None, None] + 3 * rng.normal(size=(420, 2, 4))
+    targets = {"t0": z, "t1": z + 0.2 * rng.normal(size=420), "t2": rng.normal(size=420)}
+    targets["t3"] = z > 0
+    split = np.array([0] * 240 + [1] * 60 + [2] * 120)
+    store = store_from_arrays(schema, {"m": x.astype(np.float32)}, targets, split=split)
+    config = TrainConfig(
+        network=NetworkConfig(width=16, heads=2, layers=2, dropout=0.0), epochs=40, batch_size=32,
+        lr=5e-3, device="cpu", refit=True,
+    )  # fmt: skip
+    return store, fit(store, config, None)[0]
+
+
+def test_a_planted_pair_is_found_and_noise_is_not(planted):
+    store, network = planted
+    graph = estimate(network, store, store.rows("test"), 0)
+    assert graph.question == "label i informs j beyond the features"
+    found = {(e.source, e.target) for e in graph.edges()}
+    assert {("t0", "t1"), ("t1", "t0")} <= found
+    assert {(a, b) for a, b in found if "t2" in (a, b)} == set()
+    assert min(graph.value[0, 1], graph.value[1, 0]) > 0.2
+    assert abs(graph.value[2, 0]) < 0.1
+    assert (graph.n == 120).all()
+
+
+def test_derived_pairs_have_no_value(planted):
+    store, network = planted
+    graph = estimate(network, store, store.rows("test"), 0)
+    assert np.isnan(graph.value[0, 3])
+    assert np.isnan(graph.value[3, 0])
+    assert graph.derived[0, 3]
+    assert np.isfinite(graph.value[1, 3])
+    assert {("t0", "t3"), ("t3", "t0")}.isdisjoint((e.source, e.target) for e in graph.edges())
+
+
+def test_a_seed_gives_the_same_graph_and_pairs_have_draws_of_their_own(planted):
+    store, network = planted
+    rows = store.rows("test")
+    a, b, c = (estimate(network, store, rows, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(a.low, b.low)
+    np.testing.assert_array_equal(a.value, c.value)
+    assert not np.array_equal(a.low, c.low)
+
+
+def test_pairs_never_labelled_together_have_no_value(planted):
+    store, network = planted
+    tensors = dict(store.tensors)
+    half = torch.arange(420) % 2
+    tensors["mask/t0"], tensors["mask/t1"] = half.byte(), (1 - half).byte()
+    graph = estimate(network, GraphStore(store.meta, tensors), store.rows("test"), 0)
+    assert np.isnan(graph.value[0, 1])
+    assert graph.n[0, 1] == 0
+    assert graph.n[0, 2] == 60
