@@ -105,7 +105,21 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """How rows are divided: by a column holding train/valid/test, or by seeded ratios."""
+    """How rows are divided: by a column holding train/valid/test, or by seeded ratios.
+
+    Parameters
+    ----------
+    column
+        Column that names each row's split; all else here is then unused.
+    ratios
+        Share of the rows in each of ``train, valid, test``; they sum to 1.
+    seed
+        Of the shuffle.
+    stratify
+        Column whose values each split holds in the same shares.
+    group
+        Column whose values are never cut: no group is in two splits.
+    """
 
     column: str | None = None
     ratios: Mapping[str, float] = field(
@@ -127,7 +141,17 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Neighbouring rows of the same group (a video, a dialogue) whose nodes join the sample."""
+    """Neighbouring rows of the same group (a video, a dialogue) whose nodes join the sample.
+
+    Parameters
+    ----------
+    group
+        Column that names the group.
+    order
+        Column of numbers by which a group's rows are ordered.
+    before, after
+        How many rows before and after a sample join it.
+    """
 
     group: str
     order: str
