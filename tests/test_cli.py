@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -111,6 +113,17 @@ def test_predict_writes_every_row_and_lists_those_with_a_problem(made, capsys, t
     np.testing.assert_allclose(shares, 1, rtol=1e-5)
     assert (frame["mood_given"].astype(bool).to_numpy() == table["mood"].notna().to_numpy()).all()
     assert [p.name for p in tmp_path.iterdir()] == [out.name]
+
+
+def test_predict_never_imports_lightning(made, tmp_path):
+    code = "import sys; from gnnfusion.cli import main; print(main(sys.argv[1:]), *sys.modules)"
+    command = [sys.executable, "-c", code, "predict", made / "run", made / "t.csv", "-o",
+               tmp_path / "p.csv", "--workers", "1", "--device", "cpu"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    code, *modules = done.stdout.splitlines()[-1].split()
+    assert code == "0"
+    assert "torch" in modules
+    assert not {"pytorch_lightning", "lightning", "tensorboard"} & set(modules)
 
 
 @pytest.mark.parametrize("method", ["evidence", "labels", "attention"])

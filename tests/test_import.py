@@ -1,4 +1,7 @@
-"""What must stay unloaded: the command line's help is fast because it imports next to nothing."""
+"""What must stay unloaded: help is fast because it imports next to nothing.
+
+That `predict` never imports Lightning is tested with the command itself, in test_cli.py.
+"""
 
 import json
 import subprocess
@@ -83,10 +86,3 @@ def test_evaluate_and_info_never_import_lightning(run):
     assert [code for _, code, _ in codes] == [0, 0]
     assert "torch" in modules
     assert not {"pytorch_lightning", "lightning", "tensorboard"} & set(modules)
-
-
-def test_predicting_never_imports_lightning():
-    """The command's own modules; tests of the command itself are in test_cli.py."""
-    modules = loaded("import gnnfusion.training.predict, gnnfusion.training.run")
-    assert "gnnfusion.nn.network" in modules
-    assert not {"pytorch_lightning", "lightning", "tensorboard"} & modules

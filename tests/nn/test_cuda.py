@@ -1,0 +1,75 @@
+"""A GPU gives what the CPU gives."""
+
+import pytest
+import torch
+from random_stores import NODES, TASKS, make_network, make_store
+from small_runs import small_config, small_store
+
+from gnnfusion.graphs.batch import make_batch, topology_of
+from gnnfusion.schema import Context
+from gnnfusion.training.evidence import draw_shown, kin_matrix
+from gnnfusion.training.fit import train
+from gnnfusion.training.objective import task_losses
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+]
+
+
+@pytest.mark.parametrize("conv", ["gcn", "gat", "gatv2"])
+def test_outputs_losses_and_gradients_agree_to_1e_4(conv):
+    nodes = tuple(NODES)
+    rules = [{"temporal": {"modality": f"m{i}"}} for i in range(len(nodes))]
+    rules += [
+        {rule: {"modality": f"m{i}"}}
+        for i in range(len(nodes)) for rule in ("context", "informs", "asks")
+    ]  # fmt: skip
+    store = make_store(
+        nodes, TASKS, 40, topology=[*rules, {"relates": {}}],
+        context=Context(group="g", order="o"),
+    )  # fmt: skip
+    shown = draw_shown(store.masks, kin_matrix(store.schema), 0.7, torch.Generator().manual_seed(0))
+    found = []
+    for device in ("cpu", "cuda"):
+        network = make_network(store, conv=conv).to(device)
+        network.train()
+        batch = make_batch(store, store.rows(), topology_of(store)).to(device)
+        out = network(batch, shown.to(device))
+        losses = task_losses(network, out, batch, (store.masks & ~shown).to(device))
+        losses.sum().backward()
+        gradients = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
+        found.append((out, losses, gradients))
+    (out, losses, gradients), other = found
+    for task, value in out.items():
+        torch.testing.assert_close(value, other[0][task].cpu(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(losses, other[1].cpu(), rtol=1e-4, atol=1e-4)
+    assert gradients.keys() == other[2].keys()
+    for name, value in gradients.items():
+        torch.testing.assert_close(value, other[2][name].cpu(), rtol=1e-3, atol=1e-4)
+
+
+def test_edges_are_made_on_the_gpu_as_on_the_cpu():
+    """The rules' index arithmetic runs wherever the pointers are."""
+    import dataclasses
+
+    from gnnfusion.graphs.batch import _to
+    from gnnfusion.graphs.topology import Layout
+
+    store = make_store(("vector", "vector"), samples=20, bonds=True)
+    batch = make_batch(store, store.rows(), topology_of(store))
+    layout = Layout(batch.nodes, batch.sample, batch.offset, len(batch), len(batch.tasks))
+    rules = [r for r in topology_of(store).rules if "given" not in r]
+    topology = dataclasses.replace(topology_of(store), rules=rules)
+    here, there = topology.edges(layout), topology.edges(_to(layout, "cuda"))
+    for kind, edges in here.items():
+        assert there[kind].index.is_cuda
+        assert torch.equal(edges.index, there[kind].index.cpu())
+
+
+def test_a_run_trains_and_is_read_on_either_device(tmp_path):
+    store = small_store(tmp_path / "store")
+    run = train(store, tmp_path / "run", small_config(device="cuda"), logs=False)
+    on = {d: run.evaluate(device=d)["split"]["test"] for d in ("cpu", "cuda")}
+    for task, metrics in on["cpu"].items():
+        assert on["cuda"][task] == pytest.approx(metrics, rel=1e-3, abs=1e-3)
