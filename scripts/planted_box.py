@@ -1,0 +1,81 @@
+"""Planted clips: is the box found better by fusion than by the mean box or by pictures alone?
+
+    python scripts/planted_box.py --seeds 3
+
+The picture-only network has the same convolutional encoder and head, and sees frames and the box
+task alone. Writes docs/results/planted_box.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from study import markdown  # scripts/ is where this program lies, so it is on the path
+
+from gnnfusion import GraphStore, TrainConfig, build, datasets
+from gnnfusion.show import environment
+from gnnfusion.training.evaluate import outputs, scores
+from gnnfusion.training.fit import fit
+from gnnfusion.training.metrics import box_iou
+
+
+def box_scores(store: GraphStore, config: TrainConfig) -> list[float]:
+    """Mean IoU and share with IoU >= 0.5 on test."""
+    network, _ = fit(store, config, None)
+    test = store.rows("test")
+    found = scores(network, store, test, outputs(network, store, test))["box"]
+    return [found["mean_iou"], found["iou50"]]
+
+
+def main() -> None:
+    """Compare and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    a = parser.parse_args()
+    config = TrainConfig.from_dict(datasets.defaults("planted"))
+    schema = datasets.load("planted")
+    alone = replace(
+        schema,
+        modalities=(schema.modality("frames"),),
+        tasks=(schema.task("box"),),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        fused = build(schema, Path(folder) / "fused", progress=False)
+        pictures = build(alone, Path(folder) / "pictures", progress=False)
+        known, train, test = fused.mask("box"), fused.rows("train"), fused.rows("test")
+        y = fused.target("box").numpy()
+        mean = y[train[known[train]].numpy()].mean(0)
+        truth = y[test[known[test]].numpy()]
+        overlap = box_iou(truth, np.broadcast_to(mean, truth.shape))
+        results = {"mean box": [[float(overlap.mean()), float((overlap >= 0.5).mean())]]}
+        for name, store in (("pictures alone", pictures), ("graph fusion", fused)):
+            results[name] = [box_scores(store, replace(config, seed=s)) for s in range(a.seeds)]
+            print(name, results[name], flush=True)
+    rows = []
+    for name, values in results.items():
+        spread = np.std(values, axis=0, ddof=1) if len(values) > 1 else np.zeros(2)
+        means = np.mean(values, axis=0)
+        rows.append([name, float(means[0]), float(spread[0]), float(means[1]), float(spread[1])])
+    columns = ["method", "mean IoU", "sd over seeds", "share with IoU >= 0.5", "sd over seeds"]
+    kept = ("gnnfusion", "python", "torch", "torch-geometric")
+    result = {
+        "settings": config.to_dict(),
+        "columns": columns,
+        "rows": rows,
+        "command": " ".join(["python", *sys.argv]),
+        "versions": {k: v for k, v in environment().items() if k in kept},
+    }
+    a.out.mkdir(parents=True, exist_ok=True)
+    (a.out / "planted_box.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(markdown(columns, rows))
+
+
+if __name__ == "__main__":
+    main()
