@@ -229,6 +229,24 @@ def test_context_nodes_do_reach_the_sample():
         assert torch.equal(before["t0"], run(network, other, [row])["t0"]) != reaches
 
 
+def test_context_nodes_carry_their_place():
+    """Node features: LN(encoding + position + embedding of the place relative to the sample)."""
+    store = make_store(
+        ("vector",), context=Context(group="g", order="o", before=2, after=1), missing=0.0
+    )
+    network = make_network(store)
+    batch = make_batch(store, store.rows(), topology_of(store))
+    nodes, offset = batch.nodes["m0"], batch.node_offset("m0")
+    with torch.no_grad():
+        raw = network.encoders["m0"](nodes) + network.positions["m0"](nodes.pos)
+        for place in (-2, -1, 0, 1):
+            chosen = offset == place
+            assert chosen.any()
+            code = network.offsets["m0"].weight[place + 2]
+            expected = network.enter["m0"](raw[chosen] + code)
+            assert_close(network.encode(batch)["m0"][chosen], expected)
+
+
 def test_a_sample_twice_in_a_batch_gets_the_same_output_twice():
     store = make_store(missing=0.0)
     out = run(make_network(store), store, [2, 3, 2])

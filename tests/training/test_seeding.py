@@ -1,0 +1,28 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gnnfusion.training.seeding import derived_seed, epoch_order, generator
+
+KEYS = st.lists(st.one_of(st.integers(-5, 5), st.sampled_from(["a", "b", "1"])), max_size=4)
+
+
+@given(KEYS, KEYS)
+def test_seeds_depend_on_every_key_and_its_place(a, b):
+    assert 0 <= derived_seed(*a) < 2**63
+    assert (derived_seed(*a) == derived_seed(*b)) == (a == b)
+
+
+def test_a_generator_is_a_function_of_its_place():
+    a, b, c = (torch.rand(4, generator=generator("x", n)) for n in (1, 1, 2))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_every_epoch_visits_all_rows_in_an_order_of_its_own():
+    rows = torch.arange(50) * 3
+    orders = [epoch_order(rows, seed, epoch) for seed in (0, 1) for epoch in (0, 1, 2)]
+    for order in orders:
+        assert torch.equal(order.sort().values, rows)
+    assert len({tuple(o.tolist()) for o in orders}) == 6
+    assert torch.equal(epoch_order(rows, 1, 2), orders[-1])
