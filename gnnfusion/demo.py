@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def run_demo(out: Path, *, quick: bool = False, seed: int = 0, device: str = "au
         defaults["epochs"] = 4
     config = TrainConfig.from_dict({**defaults, "seed": seed, "device": device})
     print("training ...", flush=True)
-    run = train(store, out / "run", config)
+    run = train(store, out / "run", config, progress=sys.stderr.isatty())
     rows = [r for r in score_rows(run.metrics) if r[0] == "test"]
     print_table(["split", "task", "metric", "no label known", "others known"], rows)
     made: dict[str, Path] = {}
