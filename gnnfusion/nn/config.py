@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gnnfusion.errors import UsageError
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
@@ -28,3 +30,10 @@ class NetworkConfig:
     heads: int = 4
     dropout: float = 0.2
     conv: str = "gatv2"
+
+    def __post_init__(self) -> None:
+        for name in ("width", "layers", "heads"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"network.{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"network.dropout must be at least 0 and below 1, not {self.dropout}")

@@ -27,7 +27,7 @@ from gnnfusion.training.card import model_card
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evaluate import evaluate, pick_device
 from gnnfusion.training.module import FusionModule
-from gnnfusion.training.run import WEIGHTS, Run, check_same_schema
+from gnnfusion.training.run import WEIGHTS, Run, check_same_store, features_of
 from gnnfusion.training.seeding import derived_seed
 
 
@@ -146,7 +146,7 @@ def _prepare(out: Path, store: GraphStore, config: TrainConfig) -> None:
     """Make the run folder, or check that the one there is this run."""
     plain = config.to_dict()
     if (out / "config.yaml").is_file():
-        check_same_schema(out, store)
+        check_same_store(out, store)
         before = yaml.safe_load((out / "config.yaml").read_text())
         changed = [k for k in plain if k != "device" and before.get(k) != plain[k]]
         if changed:
@@ -158,8 +158,7 @@ def _prepare(out: Path, store: GraphStore, config: TrainConfig) -> None:
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} exists and is no run folder; name another folder")
     out.mkdir(parents=True, exist_ok=True)
-    features = {k: store.meta[k] for k in ("modalities", "tasks")}
-    _write_json(out / "features.json", features)
+    _write_json(out / "features.json", features_of(store))
     store.schema.to_yaml(out / "schema.yaml")
     place = {} if store.path is None else {"store": os.path.relpath(store.path, out)}
     # Written last: a folder with config.yaml is complete enough to resume.

@@ -150,7 +150,15 @@ class Run:
         return predict(self, table, given=given, device=device, workers=workers)
 
 
-def check_same_schema(run: Path, store: GraphStore) -> None:
-    """`UsageError` if a run that is to be resumed belongs to another schema."""
+def features_of(store: GraphStore) -> dict[str, Any]:
+    """What of a store's meta a run keeps: extractors, classes, and the digest of its inputs."""
+    return {k: store.meta.get(k) for k in ("modalities", "tasks", "inputs")}
+
+
+def check_same_store(run: Path, store: GraphStore) -> None:
+    """`UsageError` if a run that is to be resumed belongs to another schema or other data."""
     if Schema.from_yaml(run / "schema.yaml") != store.schema:
         raise UsageError(f"{run} holds a run of another schema; name another folder")
+    before = json.loads((run / "features.json").read_text())
+    if before != json.loads(json.dumps(features_of(store))):
+        raise UsageError(f"{run} holds a run on other data; name another folder")

@@ -11,6 +11,7 @@ from small_runs import SPLIT, small_config, small_store
 
 from gnnfusion.errors import DataError, RunError, UsageError
 from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evaluate import outputs
 from gnnfusion.training.fit import fit, train
@@ -358,3 +359,18 @@ def test_the_learning_rate_rises_and_falls():
     decay = {id(p): g["weight_decay"] for g in made["optimizer"].param_groups for p in g["params"]}
     for parameter in module.network.parameters():
         assert decay[id(parameter)] == (0.01 if parameter.ndim > 1 else 0.0)
+
+
+def test_other_data_of_the_same_schema_is_said(run, store):
+    meta = {**store.meta, "inputs": "another digest"}
+    other = GraphStore(meta, store.tensors, store.path)
+    with pytest.raises(UsageError, match="holds a run on other data; name another folder"):
+        train(other, run.path, run.config)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("heads", 0), ("width", 0), ("layers", 0), ("dropout", 1.0)]
+)
+def test_sizes_that_make_no_network_are_said(name, value):
+    with pytest.raises(UsageError, match=rf"network\.{name} must be"):
+        NetworkConfig(**{name: value})
