@@ -33,10 +33,10 @@ from gnnfusion.training.metrics import score
 from gnnfusion.training.objective import sample_losses
 
 
-def pooled(store: GraphStore) -> np.ndarray:
+def pooled(store: GraphStore, modalities: tuple[str, ...] = ()) -> np.ndarray:
     """Features ``[S, D]`` for a linear reader: means over each modality's nodes, and presence."""
     columns = []
-    for name in store.schema.modality_names:
+    for name in modalities or store.schema.modality_names:
         nodes = store.nodes(name)
         owner = owners(nodes.ptr)
         flat = nodes.x.flatten(1).float()
