@@ -12,8 +12,6 @@ Writes docs/results/houses.json.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +21,9 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from study import markdown, pooled  # scripts/ is where this program lies, so it is on the path
+from study import pooled, write_result  # scripts/ is where this program lies, so it is on the path
 
 from gnnfusion import TrainConfig, build, datasets
-from gnnfusion.show import environment
 from gnnfusion.training.crossval import fold_splits
 from gnnfusion.training.evaluate import outputs, scores
 from gnnfusion.training.fit import fit
@@ -85,17 +82,8 @@ def main() -> None:
         "corrected se",
         "R2, ridge on the zip code alone",
     ]
-    kept = ("gnnfusion", "python", "torch", "torch-geometric")
-    result = {
-        "settings": config.to_dict(),
-        "columns": columns,
-        "rows": rows,
-        "command": " ".join(["python", *sys.argv]),
-        "versions": {k: v for k, v in environment().items() if k in kept},
-    }
-    a.out.mkdir(parents=True, exist_ok=True)
-    (a.out / "houses.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(markdown(columns, rows))
+    result = {"settings": config.to_dict(), "columns": columns, "rows": rows}
+    write_result(a.out / "houses.json", result)
 
 
 if __name__ == "__main__":

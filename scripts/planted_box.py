@@ -9,17 +9,14 @@ task alone. Writes docs/results/planted_box.json.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from study import markdown  # scripts/ is where this program lies, so it is on the path
+from study import write_result  # scripts/ is where this program lies, so it is on the path
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
-from gnnfusion.show import environment
 from gnnfusion.training.evaluate import outputs, scores
 from gnnfusion.training.fit import fit
 from gnnfusion.training.metrics import box_iou
@@ -64,17 +61,8 @@ def main() -> None:
         means = np.mean(values, axis=0)
         rows.append([name, float(means[0]), float(spread[0]), float(means[1]), float(spread[1])])
     columns = ["method", "mean IoU", "sd over seeds", "share with IoU >= 0.5", "sd over seeds"]
-    kept = ("gnnfusion", "python", "torch", "torch-geometric")
-    result = {
-        "settings": config.to_dict(),
-        "columns": columns,
-        "rows": rows,
-        "command": " ".join(["python", *sys.argv]),
-        "versions": {k: v for k, v in environment().items() if k in kept},
-    }
-    a.out.mkdir(parents=True, exist_ok=True)
-    (a.out / "planted_box.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(markdown(columns, rows))
+    result = {"settings": config.to_dict(), "columns": columns, "rows": rows}
+    write_result(a.out / "planted_box.json", result)
 
 
 if __name__ == "__main__":

@@ -170,6 +170,16 @@ def markdown(columns: list[str], rows: list[list[Any]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    """Write a study's figures with the command and versions that gave them; print its table."""
+    kept = ("gnnfusion", "python", "torch", "torch-geometric")
+    versions = {k: v for k, v in environment().items() if k in kept}
+    whole = {**result, "command": " ".join(["python", *sys.argv]), "versions": versions}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    print(markdown(result["columns"], result["rows"]))
+
+
 def main() -> None:
     """Parse, study, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -178,14 +188,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     a = parser.parse_args()
     result = exam(a.seeds) if a.name == "planted_v1" else study(a.name, a.seeds)
-    result["command"] = " ".join(["python", *sys.argv])
-    versions = environment()
-    result["versions"] = {
-        k: versions[k] for k in ("gnnfusion", "python", "torch", "torch-geometric")
-    }
-    a.out.mkdir(parents=True, exist_ok=True)
-    (a.out / f"{a.name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(markdown(result["columns"], result["rows"]))
+    write_result(a.out / f"{a.name}.json", result)
 
 
 if __name__ == "__main__":

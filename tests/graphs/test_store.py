@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from random_stores import TASKS, cases, make_store
 
 from gnnfusion.errors import StoreError
-from gnnfusion.graphs.store import GraphStore, Stream, store_from_arrays, write_store
+from gnnfusion.graphs.store import GraphStore, store_from_arrays
+from gnnfusion.graphs.store_file import Stream, write_store
 from gnnfusion.schema import Context, Modality, Schema, Task
 
 FILES = ("graphs.safetensors", "store.json")
@@ -203,7 +204,7 @@ KILLED = """
 import os, signal, sys
 import numpy as np
 from pathlib import Path
-from gnnfusion.graphs.store import Stream, write_store
+from gnnfusion.graphs.store_file import Stream, write_store
 
 def blocks():
     yield np.zeros((1000, 8), "f4")
