@@ -171,8 +171,7 @@ def predict(a: Namespace) -> None:
     out = Path(a.out)
     if out.suffix not in (".csv", ".parquet"):
         raise UsageError(f"{out} must end in .csv or .parquet")
-    given = a.given if a.given in ("none", "auto") else tuple(a.given.split(","))
-    frame = Run.load(a.run).predict(a.table, given=given, device=a.device, workers=a.workers)
+    frame = Run.load(a.run).predict(a.table, given=a.given, device=a.device, workers=a.workers)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(out.name + ".part")
     if out.suffix == ".csv":

@@ -15,6 +15,7 @@ from torch import Tensor
 from gnnfusion.errors import UsageError
 from gnnfusion.graphs.build import build
 from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.schema import Schema, Task
 from gnnfusion.training.evaluate import outputs, predictions
 from gnnfusion.training.evidence import kin_matrix
@@ -66,9 +67,9 @@ def predict(
             schema, path, fitted=run.features, table=table, workers=workers, progress=False
         )
         rows = store.rows()
-        found, shown = _outputs(run, store, rows, names, device)
-        frame: dict[str, Any] = {run.schema.id or "id": store.ids()}
         network = run.network(device)
+        found, shown = _outputs(network, store, rows, names)
+        frame: dict[str, Any] = {run.schema.id or "id": store.ids()}
         for place, task in enumerate(store.schema.tasks):
             predicted, probability = predictions(network, task, found[task.name])
             known = shown[:, place].numpy()
@@ -99,10 +100,9 @@ def _given_names(schema: Schema, given: str | tuple[str, ...]) -> tuple[str, ...
 
 
 def _outputs(
-    run: Run, store: GraphStore, rows: Tensor, names: tuple[str, ...], device: str
+    network: FusionNetwork, store: GraphStore, rows: Tensor, names: tuple[str, ...]
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Outputs per task and the labels that were given, bool ``[n, T]``."""
-    network = run.network(device)
     usable = torch.tensor([t in names for t in store.schema.task_names])
     shown = store.masks[rows] & usable
     if not bool(shown.any()):
