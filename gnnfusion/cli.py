@@ -15,6 +15,7 @@ from gnnfusion.errors import GnnFusionError, UsageError
 from gnnfusion.training.config import TrainConfig
 
 DEVICES = ("auto", "cpu", "cuda")
+SHORT = {"--fusion": "--network.fusion"}  # flags that have a shorter name in `train`
 
 
 # -- parsers ----------------------------------------------------------------------------------
@@ -103,6 +104,7 @@ def _data(p: ArgumentParser) -> None:
 
 def _info(p: ArgumentParser) -> None:
     """Say what is installed and available."""
+    p.add_argument("--methods", action="store_true", help="list the methods instead")
     p.add_argument("--json", type=str | None, default=None, help="file to write")
 
 
@@ -216,8 +218,17 @@ def data(a: Namespace) -> None:
 
 
 def info(a: Namespace) -> None:
-    from gnnfusion.show import environment, print_table
+    from gnnfusion.show import environment, methods, print_table
 
+    if a.methods:
+        listed = methods()
+        print_table(
+            ["what", "name", "does", "reference"],
+            [[kind, name, *entry.values()] for kind, table in listed.items()
+             for name, entry in table.items()],
+        )  # fmt: skip
+        _write_json(a.json, listed)
+        return
     found = environment()
     print_table(["what", "is"], [[k, str(v)] for k, v in found.items()])
     _write_json(a.json, found)
@@ -322,6 +333,12 @@ def _data_set_defaults(arguments: list[str]) -> dict[str, Any]:
     return datasets.defaults(named[0])
 
 
+def _long(word: str) -> str:
+    """A flag by its full name: ``--fusion=gat`` is ``--network.fusion=gat``."""
+    name, equals, value = word.partition("=")
+    return SHORT.get(name, name) + equals + value
+
+
 def _config_first(arguments: list[str]) -> list[str]:
     """The same with ``--config FILE`` right after the command, so that all else overrides it."""
     head, rest = list[str](), list[str]()
@@ -337,6 +354,8 @@ def _config_first(arguments: list[str]) -> list[str]:
 def _parse(arguments: list[str]) -> Namespace:
     parser = _parser()
     plain = [word for word in arguments if word != "--debug"]
+    if plain[:1] == ["train"]:
+        plain = [_long(word) for word in plain]
     defaults = _data_set_defaults(plain)
     if defaults:
         config = TrainConfig.from_dict(defaults).to_dict()

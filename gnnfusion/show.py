@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gnnfusion.methods import Method
     from gnnfusion.relatedness.task_graph import TaskGraph
 
 PACKAGES = (
@@ -53,6 +54,17 @@ def edge_rows(graph: TaskGraph) -> list[list[str]]:
          f"{e.p_adjusted:.4f}" + (" *" if e.significant else ""), str(e.n)]
         for e in graph.edges(significant_only=False)
     ]  # fmt: skip
+
+
+def methods() -> dict[str, dict[str, dict[str, str]]]:
+    """Every method by what it is for and its name: a summary and a reference."""
+    from gnnfusion.nn.fusion import FUSIONS
+
+    tables: dict[str, Mapping[str, Method]] = {"fusion": FUSIONS, "sharing": {}, "balancing": {}}
+    return {
+        kind: {n: {"summary": m.summary, "reference": m.reference} for n, m in table.items()}
+        for kind, table in tables.items()
+    }
 
 
 def environment() -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Train a graph attention network over several seeds, and print mean and spread of its scores.
 
     python scripts/train_gat.py planted -o runs/planted_gat --seeds 3
-    python scripts/train_gat.py machines/schema.yaml -o runs/machines_gat --epochs 20 --conv gat
-    python scripts/train_gat.py mosi -o runs/mosi_gatv2 --conv gatv2
+    python scripts/train_gat.py machines/schema.yaml -o runs/machines_gat --epochs 20 --fusion gat
+    python scripts/train_gat.py mosi -o runs/mosi_gatv2 --fusion gatv2
 
 A data set is trained with the settings that validation chose for it; flags override them. Called
 again, finished seeds are read and an unfinished one resumes. Scores are those of the test rows,
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True,
                         help="folder for the store and a run per seed")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3, help="how many (default 3)")
-    parser.add_argument("--conv", choices=("gat", "gatv2", "gcn"), default="gat")
+    parser.add_argument("--fusion", choices=("gat", "gatv2", "gcn"), default="gat")
     parser.add_argument("--epochs", type=int, help="at most")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--option", type=pair, action="append", default=[], metavar="NAME=VALUE",
@@ -67,7 +67,7 @@ def main() -> None:
     try:
         schema, config = load(args.source, dict(args.option))
         config = replace(config, device=args.device,
-                         network=replace(config.network, conv=args.conv))  # fmt: skip
+                         network=replace(config.network, fusion=args.fusion))  # fmt: skip
         if args.epochs is not None:
             config = replace(config, epochs=args.epochs)
         store = gf.build(schema, args.out / "store", workers=args.workers, progress=False)

@@ -241,7 +241,7 @@ def test_unknown_commands_flags_and_values_are_bad_usage(capsys, arguments):
         (["build", "absent.yaml", "-o", "s"], "there is no schema file 'absent.yaml'"),
         (["train", "{store}", "-o", "r", "--device", "tpu"], "unknown device 'tpu'"),
         (["train", "{store}", "-o", "r", "--epochs", "0"], "epochs must be at least 1, not 0"),
-        (["train", "{store}", "-o", "r", "--network.conv", "sage"], "unknown convolution 'sage'"),
+        (["train", "{store}", "-o", "r", "--fusion", "glue"], "unknown fusion 'glue'; use one of"),
         (["train", "{store}", "-o", "r", "--network.width", "7"], "width 7 is not a multiple"),
         (
             ["train", "{store}", "-o", "{run}", "--epochs", "9", *SMALL],
@@ -372,10 +372,10 @@ def test_what_cannot_be_trained_is_one_sentence(capsys, tmp_path):
 def test_a_gcn_has_no_attention(capsys, tmp_path):
     store = small_store(tmp_path / "s")
     run = tmp_path / "run"
-    arguments = ["train", store.path, "-o", run, "--epochs", "1", "--network.conv", "gcn"]
+    arguments = ["train", store.path, "-o", run, "--epochs", "1", "--fusion", "gcn"]
     success(capsys, [*arguments, *SMALL])
     said = failure(capsys, ["relate", run, "--method", "attention", "--device", "cpu"], 2)
-    assert "a gcn has no attention; use --method evidence, or train with gat or gatv2" in said
+    assert "the fusion 'gcn' has no attention among tasks alone; use --method labels" in said
 
 
 def test_debug_shows_where(made, tmp_path):

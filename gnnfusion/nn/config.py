@@ -16,20 +16,20 @@ class NetworkConfig:
     width
         Features of every node.
     layers
-        Rounds of message passing.
+        Rounds of message passing, or depth of the fusion.
     heads
         Attention heads; must divide the width.
     dropout
         Probability of dropping a hidden unit in training.
-    conv
-        Operator of the layers: gcn, gat or gatv2.
+    fusion
+        How modalities are joined; ``gnnfusion info --methods`` lists the names. Short: --fusion.
     """
 
     width: int = 64
     layers: int = 2
     heads: int = 4
     dropout: float = 0.2
-    conv: str = "gatv2"
+    fusion: str = "gatv2"
 
     def __post_init__(self) -> None:
         for name in ("width", "layers", "heads"):

@@ -15,7 +15,8 @@ from gnnfusion.graphs.topology import TASK, EdgeType, Topology
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.encoders import make_encoder
 from gnnfusion.nn.encoders.position import PositionEncoding
-from gnnfusion.nn.fusion.graph import GraphFusion
+from gnnfusion.nn.fusion import check_labels, find_fusion, make_fusion
+from gnnfusion.nn.fusion.trunk import GraphTypes
 from gnnfusion.nn.readout import Head, LabelEmbedding
 from gnnfusion.schema import Schema
 
@@ -38,7 +39,7 @@ class FusionNetwork(nn.Module):
     relations
         Edge types of the topology.
     config
-        Sizes.
+        Fusion and sizes.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class FusionNetwork(nn.Module):
         super().__init__()
         width = config.width
         self.schema, self.config = schema, config
+        self.reads_labels = find_fusion(config.fusion).uses_task_nodes
         self.encoders = nn.ModuleDict(
             {
                 m.name: make_encoder(m, specs[m.name], states[m.name], width, config.dropout)
@@ -72,16 +74,17 @@ class FusionNetwork(nn.Module):
                 nn.init.zeros_(embedding.weight)  # type: ignore[arg-type]
         self.enter = nn.ModuleDict({name: nn.LayerNorm(width) for name in schema.modality_names})
         self.dropout = nn.Dropout(config.dropout)
-        self.task_embedding = nn.ParameterDict(
-            {t: nn.Parameter(torch.randn(width) * 0.5) for t in schema.task_names}
+        if self.reads_labels:
+            self.task_embedding = nn.ParameterDict(
+                {t: nn.Parameter(torch.randn(width) * 0.5) for t in schema.task_names}
+            )
+            self.labels = nn.ModuleDict(
+                {t.name: LabelEmbedding(t.kind, sizes[t.name], width) for t in schema.tasks}
+            )
+        types = GraphTypes(
+            schema.modality_names, schema.task_names, relations, schema.context is not None
         )
-        self.labels = nn.ModuleDict(
-            {t.name: LabelEmbedding(t.kind, sizes[t.name], width) for t in schema.tasks}
-        )
-        self.fusion = GraphFusion(
-            (*schema.modality_names, TASK), relations, width=width, layers=config.layers,
-            heads=config.heads, dropout=config.dropout, conv=config.conv,
-        )  # fmt: skip
+        self.fusion = make_fusion(types, config)
         self.heads = nn.ModuleDict(
             {t.name: Head(t.kind, sizes[t.name], width, config.dropout) for t in schema.tasks}
         )
@@ -106,6 +109,11 @@ class FusionNetwork(nn.Module):
         shown
             Which labels the task nodes carry, bool ``[B, T]``; none by default. A hidden label is
             not read at all.
+
+        Raises
+        ------
+        UsageError
+            Labels are shown, and the fusion has no task nodes to carry them.
         """
         h: dict[str, Tensor] = {}
         for name, nodes in batch.nodes.items():
@@ -116,6 +124,14 @@ class FusionNetwork(nn.Module):
                 offset = batch.node_offset(name) + self.schema.context.before
                 x = x + self.offsets[name](offset)
             h[name] = self.dropout(self.enter[name](x))
+        if shown is not None:
+            check_labels(self.config.fusion)
+        if self.reads_labels:
+            h[TASK] = self._task_nodes(batch, shown)
+        return h
+
+    def _task_nodes(self, batch: GraphBatch, shown: Tensor | None) -> Tensor:
+        """Task nodes ``[B * T, width]``, with the labels that are shown."""
         columns = []
         for place, task in enumerate(batch.tasks):
             column = self.task_embedding[task].expand(len(batch), -1)
@@ -124,14 +140,11 @@ class FusionNetwork(nn.Module):
                 label = self.labels[task](batch.targets[task][visible], self.heads[task])
                 column = column.index_add(0, visible, label.to(column.dtype))
             columns.append(column)
-        h[TASK] = torch.stack(columns, 1).flatten(0, 1)
-        return h
+        return torch.stack(columns, 1).flatten(0, 1)
 
     def forward(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
         """Outputs per task (see `Head`), from the batch and the labels that are shown."""
-        h = self.fusion(self.encode(batch, shown), batch.edges)
-        nodes = h[TASK].unflatten(0, (len(batch), len(batch.tasks)))
-        return {task: self.heads[task](nodes[:, t]) for t, task in enumerate(batch.tasks)}
+        return self.fusion.read(self.encode(batch, shown), batch, self.heads)
 
     def head(self, task: str) -> Head:
         """The readout head of a task."""

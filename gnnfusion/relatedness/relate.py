@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 
 from gnnfusion.errors import UsageError
+from gnnfusion.nn.fusion import check_labels
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.run import Run
 
@@ -44,11 +45,14 @@ def relate(
     Raises
     ------
     UsageError
-        The method is unknown, or there are fewer than two tasks or no rows.
+        The method is unknown or does not fit the run's fusion, or there are fewer than two tasks or
+        no rows.
     """
     if method not in ESTIMATORS:
         raise UsageError(f"unknown method {method!r}; use one of {', '.join(ESTIMATORS)}")
     run = run if isinstance(run, Run) else Run.load(run)
+    if method == "evidence":
+        check_labels(run.config.network.fusion)
     if method == "evidence" and not run.config.evidence:
         raise UsageError(
             "this run was trained with evidence 0, so it never learned to read labels; "

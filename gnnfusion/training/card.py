@@ -14,7 +14,7 @@ def model_card(run: Run, history: list[dict[str, float]]) -> str:
     lines = [
         f"# {run.path.name}",
         "",
-        f"Graph fusion ({config.network.conv}, {config.network.layers} layers, "
+        f"Fusion by {config.network.fusion} ({config.network.layers} layers, "
         f"width {config.network.width}, {run.metrics['parameters']:,} parameters), "
         f"trained by gnnfusion for {len(history)} epochs with seed {config.seed}.",
         "",

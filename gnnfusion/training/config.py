@@ -42,7 +42,8 @@ class TrainConfig:
         kept.
     evidence
         Share of training samples some of whose labels are shown to the network; of the others all
-        are hidden. 0 switches known labels off.
+        are hidden. 0 switches known labels off, and so does a fusion without task nodes, which
+        cannot read them.
     refit
         Train on train + valid for exactly `epochs` epochs and keep the last weights; for settings
         that cross-validation has chosen.

@@ -92,7 +92,7 @@ def evaluate(
     network: FusionNetwork, store: GraphStore, splits: tuple[str, ...] = ("valid", "test")
 ) -> dict[str, Any]:
     """``split``: metrics with no label known; ``split_given_others``: each task with all labels
-    but its own and its kin's shown."""
+    but its own and its kin's shown, and nothing at all if the fusion cannot read labels."""
     result: dict[str, Any] = {"split": {}, "split_given_others": {}}
     kin = kin_matrix(store.schema)
     for split in splits:
@@ -100,12 +100,14 @@ def evaluate(
         if len(rows) == 0:
             continue
         plain = outputs(network, store, rows)
+        result["split"][split] = scores(network, store, rows, plain)
+        if not network.reads_labels:
+            continue
         given: dict[str, Tensor] = {}
         for place, task in enumerate(store.schema.task_names):
             if kin[place].all():
                 continue
             others = partial(others_shown, kin=kin, task=place)
             given[task] = outputs(network, store, rows, others)[task]
-        result["split"][split] = scores(network, store, rows, plain)
         result["split_given_others"][split] = scores(network, store, rows, given)
     return result

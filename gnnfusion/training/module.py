@@ -71,6 +71,7 @@ class FusionModule(pl.LightningModule):
         self.rows = {"train": train, "valid": valid}
         self.topology = topology_of(store)
         self.kin = kin_matrix(store.schema)
+        self.evidence = config.evidence if network.reads_labels else 0.0
         self.weights = static_weights(store)
         self.yardstick = constant_losses(network, store, train, valid)
         self._train_sum = torch.zeros(len(self.weights))
@@ -101,16 +102,16 @@ class FusionModule(pl.LightningModule):
     def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
         place = (self.config.seed, self.current_epoch, batch_idx)
         masks = batch.masks.cpu()
-        shown = draw_shown(masks, self.kin, self.config.evidence, generator("evidence", *place))
+        shown = draw_shown(masks, self.kin, self.evidence, generator("evidence", *place))
         scored = scorable(masks, shown, self.kin)
         torch.manual_seed(derived_seed("step", *place))
-        visible = shown.to(batch.masks.device) if self.config.evidence else None
+        visible = shown.to(batch.masks.device) if self.evidence else None
         outputs = self.network(batch, visible)
         losses = task_losses(self.network, outputs, batch, scored.to(batch.masks.device))
         count = scored.sum(0)
         self._train_sum += losses.detach().float().cpu() * count
         self._train_count += count
-        return objective(losses, self.weights.to(losses.device))
+        return objective(losses, self.weights.to(losses.device)) + self.network.fusion.penalty()
 
     def on_validation_epoch_start(self) -> None:
         self._valid_sum.zero_()

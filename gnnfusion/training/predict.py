@@ -15,6 +15,7 @@ from torch import Tensor
 from gnnfusion.errors import UsageError
 from gnnfusion.graphs.build import build
 from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.fusion import check_labels
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.schema import Schema, Task
 from gnnfusion.training.evaluate import outputs, predictions
@@ -45,7 +46,8 @@ def predict(
     given
         Which label columns of the table the network may use: ``none``, ``auto`` (all that are
         there) or names of tasks. For a task whose label is given, that value is returned and
-        ``TASK_given`` is true; labels of a task's kin are never used for it.
+        ``TASK_given`` is true; labels of a task's kin are never used for it. A fusion without task
+        nodes cannot use any.
     device, workers
         Where to compute; processes that read media.
 
@@ -59,6 +61,8 @@ def predict(
     import pandas as pd
 
     names = _given_names(run.schema, given)
+    if names:
+        check_labels(run.config.network.fusion)
     with tempfile.TemporaryDirectory(prefix="gnnfusion-") as folder:
         path = Path(folder) / "store"
         # Relative paths in a DataFrame start from the working directory, not from the run folder.

@@ -8,9 +8,11 @@ from torch.nn.functional import leaky_relu
 
 from gnnfusion.errors import UsageError
 from gnnfusion.graphs.topology import Edges
+from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.conv import OPERATORS, make_conv
 from gnnfusion.nn.conv.gcn import BipartiteGCN
-from gnnfusion.nn.fusion.graph import GraphFusion, TypedLayer, relation_name, uniform_message
+from gnnfusion.nn.fusion.graph import TypedLayer, relation_name, typed_layers, uniform_message
+from gnnfusion.nn.fusion.trunk import GraphTypes
 
 
 def graph(n, m, seed, width=4, share=0.5):
@@ -138,6 +140,17 @@ def test_gradients_are_the_numerical_ones(name):
     assert torch.autograd.gradcheck(message, tuple(t.requires_grad_() for t in inputs))
 
 
+@given(*SIZES)
+@settings(max_examples=40)
+def test_sage_is_its_formula(n, m, seed):
+    """m = W times the mean of the sources, with 0 for a node without edges."""
+    source, target, index, dense = graph(n, m, seed)
+    conv = make("sage")
+    a = dense.double()
+    mean = (a.T @ source) / a.sum(0).clamp_min(1).unsqueeze(1)
+    torch.testing.assert_close(conv(source, target, index), mean @ conv.conv.lin_l.weight.T)
+
+
 def test_gcn_takes_relations_whose_ends_differ_in_number():
     """A single edge joins nodes of degree 1, so its message is W x."""
     conv, source = BipartiteGCN(4), torch.randn(7, 4)
@@ -163,28 +176,29 @@ def test_uniform_message_is_the_mean_of_the_edges_values(name, seed):
 def test_uniform_attention_holds_within_the_block_alone():
     torch.manual_seed(0)
     kind = ("task", "relates", "task")
-    fusion = GraphFusion(
-        ("task",), (kind,), width=4, layers=2, heads=2, dropout=0.0, conv="gatv2"
-    ).double()
+    types = GraphTypes((), ("t",), (kind,))
+    config = NetworkConfig(width=4, layers=2, heads=2, dropout=0.0)
+    fusion = typed_layers(types, config, "gatv2").double()
     _, x, index, _ = graph(5, 5, 0)
     edges = {kind: Edges(index)}
-    before = fusion({"task": x}, edges)["task"]
+    before = fusion.nodes({"task": x}, edges)["task"]
     with fusion.uniform_attention(kind):
-        inside = fusion({"task": x}, edges)["task"]
+        inside = fusion.nodes({"task": x}, edges)["task"]
         layer = fusion.layers[0]
         message = uniform_message(layer.convs[relation_name(kind)], x, x, index)
         normed = layer.norm["task"](layer.bias["task"] + message)
         first = x + torch.nn.functional.gelu(normed)
         torch.testing.assert_close(layer({"task": x}, edges)["task"], first)
     assert not torch.allclose(before, inside)
-    assert torch.equal(before, fusion({"task": x}, edges)["task"])
+    assert torch.equal(before, fusion.nodes({"task": x}, edges)["task"])
 
 
 def test_a_layer_is_its_formula():
     """h' = h + GELU(LN(b + sum of messages)), bias once per type whatever the relations."""
     torch.manual_seed(0)
     kinds = (("a", "to", "b"), ("b", "to", "b"))
-    layer = TypedLayer(("a", "b"), kinds, 4, 2, 0.0, "gat").double()
+    convs = {relation_name(kind): make_conv("gat", 4, 2) for kind in kinds}
+    layer = TypedLayer(("a", "b"), kinds, 4, 0.0, convs).double()
     with torch.no_grad():
         for bias in layer.bias.values():
             bias.normal_()
@@ -199,7 +213,7 @@ def test_a_layer_is_its_formula():
 
 
 def test_unfit_settings_are_said():
-    with pytest.raises(UsageError, match="unknown convolution 'sage'; use one of gcn, gat, gatv2"):
-        make_conv("sage", 8, 2)
+    with pytest.raises(UsageError, match="unknown convolution 'mean'; use one of gcn, gat, gatv2"):
+        make_conv("mean", 8, 2)
     with pytest.raises(UsageError, match="width 10 is not a multiple of the 4 heads"):
         make_conv("gat", 10, 4)

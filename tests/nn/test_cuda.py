@@ -17,8 +17,8 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("conv", ["gcn", "gat", "gatv2"])
-def test_outputs_losses_and_gradients_agree_to_1e_4(conv):
+@pytest.mark.parametrize("fusion", ["gcn", "gat", "gatv2"])
+def test_outputs_losses_and_gradients_agree_to_1e_4(fusion):
     nodes = tuple(NODES)
     rules = [{"temporal": {"modality": f"m{i}"}} for i in range(len(nodes))]
     rules += [
@@ -32,7 +32,7 @@ def test_outputs_losses_and_gradients_agree_to_1e_4(conv):
     shown = draw_shown(store.masks, kin_matrix(store.schema), 0.7, torch.Generator().manual_seed(0))
     found = []
     for device in ("cpu", "cuda"):
-        network = make_network(store, conv=conv).to(device)
+        network = make_network(store, fusion=fusion).to(device)
         network.train()
         batch = make_batch(store, store.rows(), topology_of(store)).to(device)
         out = network(batch, shown.to(device))

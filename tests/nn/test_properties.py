@@ -16,7 +16,7 @@ from gnnfusion.nn.network import network_for
 from gnnfusion.schema import Context
 from gnnfusion.training.evidence import draw_shown, kin_matrix
 
-CONVS = st.sampled_from(["gcn", "gat", "gatv2"])
+GRAPHS = st.sampled_from(["gcn", "gat", "gatv2"])
 
 
 def run(network, store, rows, shown=None):
@@ -35,11 +35,11 @@ def assert_close(a, b):
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-@given(cases(), CONVS, st.booleans(), st.integers(0, 99))
+@given(cases(), GRAPHS, st.booleans(), st.integers(0, 99))
 @settings(max_examples=40)
-def test_a_batch_equals_its_samples_one_by_one(store, conv, training, seed):
+def test_a_batch_equals_its_samples_one_by_one(store, fusion, training, seed):
     """In any order, in evaluation and (dropout off) in training, labels shown or not."""
-    network = make_network(store, conv=conv, seed=seed).train(training)
+    network = make_network(store, fusion=fusion, seed=seed).train(training)
     rows = torch.randperm(len(store), generator=torch.Generator().manual_seed(seed))
     shown = some_shown(store, seed)
     together = run(network, store, rows, shown)
@@ -50,17 +50,17 @@ def test_a_batch_equals_its_samples_one_by_one(store, conv, training, seed):
             assert together[task].isfinite().all()
 
 
-@given(cases(missing=0.6), CONVS, st.integers(0, 99))
+@given(cases(missing=0.6), GRAPHS, st.integers(0, 99))
 @settings(max_examples=30)
-def test_an_absent_modality_touches_no_bit(store, conv, seed):
+def test_an_absent_modality_touches_no_bit(store, fusion, seed):
     """Weights of its encoder, its norms and its relations may be anything."""
-    network = make_network(store, conv=conv, seed=seed)
+    network = make_network(store, fusion=fusion, seed=seed)
     topology = topology_of(store)
     for row in range(min(len(store), 4)):
         batch = make_batch(store, torch.tensor([row]), topology)
         absent = [m for m in store.schema.modality_names if len(batch.nodes[m].x) == 0]
         before = run(network, store, [row])
-        changed = make_network(store, conv=conv, seed=seed)
+        changed = make_network(store, fusion=fusion, seed=seed)
         changed.load_state_dict(network.state_dict())
         mine = [
             p for name, p in changed.named_parameters()
@@ -100,11 +100,11 @@ def test_a_present_modality_does_matter():
         assert not torch.allclose(before["t0"], after["t0"])
 
 
-@given(cases(), CONVS)
+@given(cases(), GRAPHS)
 @settings(max_examples=20)
-def test_permuting_tasks_permutes_outputs(store, conv):
+def test_permuting_tasks_permutes_outputs(store, fusion):
     """Parameters are keyed by the task's name, so the order of the schema means nothing."""
-    network = make_network(store, conv=conv)
+    network = make_network(store, fusion=fusion)
     tasks = store.schema.tasks[::-1]
     meta = {**store.meta, "schema": store.schema.with_tasks(tasks).to_dict()}
     other = GraphStore(meta, store.tensors)
@@ -123,11 +123,11 @@ def test_permuting_tasks_permutes_outputs(store, conv):
         min_size=1,
         max_size=3,
     ),
-    CONVS,
+    GRAPHS,
     st.integers(0, 99),
 )
 @settings(max_examples=20)
-def test_permuting_nodes_without_order_changes_nothing(kinds, conv, seed):
+def test_permuting_nodes_without_order_changes_nothing(kinds, fusion, seed):
     """Fully wired nodes without positions are a set."""
     wiring = [{"full": {"source": f"m{i}"}} for i in range(len(kinds))]
     wiring += [{"informs": {"modality": f"m{i}"}} for i in range(len(kinds))]
@@ -135,7 +135,7 @@ def test_permuting_nodes_without_order_changes_nothing(kinds, conv, seed):
     store = make_store(
         kinds, axes=[()] * len(kinds), topology=wiring, seed=seed, samples=5, missing=0.2, most=4
     )
-    network = make_network(store, conv=conv)
+    network = make_network(store, fusion=fusion)
     tensors = dict(store.tensors)
     draw = torch.Generator().manual_seed(seed)
     for m in store.schema.modality_names:

@@ -21,9 +21,9 @@ def store():
     return make_store(("vector", "tokens"), TASKS, samples=30, derived={"t3": ("t0",)})
 
 
-@pytest.mark.parametrize("conv", ["gat", "gatv2"])
-def test_each_task_pays_attention_1_in_all_to_the_others(store, conv):
-    weights = sample_attention(make_network(store, conv=conv), store, store.rows())
+@pytest.mark.parametrize("fusion", ["gat", "gatv2"])
+def test_each_task_pays_attention_1_in_all_to_the_others(store, fusion):
+    weights = sample_attention(make_network(store, fusion=fusion), store, store.rows())
     assert weights.shape == (30, 4, 4)
     np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-5)  # over sources i, for each target j
     assert (weights[:, range(4), range(4)] == 0).all()
@@ -108,8 +108,8 @@ def test_derived_pairs_are_marked_and_never_findings(store):
 
 
 def test_networks_without_attention_between_tasks_are_said(store):
-    with pytest.raises(UsageError, match="a gcn has no attention; use --method evidence"):
-        estimate(make_network(store, conv="gcn"), store, store.rows(), 0)
+    with pytest.raises(UsageError, match="the fusion 'gcn' has no attention among tasks alone"):
+        estimate(make_network(store, fusion="gcn"), store, store.rows(), 0)
     plain = make_store(("vector",), TASKS, topology=[{"informs": {"modality": "m0"}}])
     with pytest.raises(UsageError, match="the topology has no `relates`"):
         estimate(make_network(plain), plain, plain.rows(), 0)

@@ -137,12 +137,12 @@ def outputs(network, store, shown):
         return network(make_batch(store, store.rows(), topology_of(store)), shown)
 
 
-@pytest.mark.parametrize("conv", ["gcn", "gat", "gatv2"])
+@pytest.mark.parametrize("fusion", ["gcn", "gat", "gatv2"])
 @pytest.mark.parametrize("seed", range(4))
-def test_no_scored_label_reaches_its_prediction_in_training(conv, seed):
+def test_no_scored_label_reaches_its_prediction_in_training(fusion, seed):
     """Neither it nor any label of its kin, which could be computed from it: not one bit."""
     store = leaky_store(seed)
-    network = make_network(store, layers=3, conv=conv, seed=seed)
+    network = make_network(store, layers=3, fusion=fusion, seed=seed)
     kin = kin_matrix(store.schema)
     shown = draw_of(store.masks, kin, 1.0, seed)
     scored = scorable(store.masks, shown, kin)

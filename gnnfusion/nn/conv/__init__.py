@@ -17,14 +17,20 @@ OPERATORS = {
     "gcn": "gnnfusion.nn.conv.gcn",
     "gat": "gnnfusion.nn.conv.gat",
     "gatv2": "gnnfusion.nn.conv.gatv2",
+    "sage": "gnnfusion.nn.conv.sage",
 }
+
+
+def check_heads(width: int, heads: int) -> None:
+    """`UsageError` if the heads do not divide the width."""
+    if width % heads:
+        raise UsageError(f"width {width} is not a multiple of the {heads} heads")
 
 
 def make_conv(name: str, width: int, heads: int) -> nn.Module:
     """The named operator; `UsageError` if there is none or the heads do not divide the width."""
     if name not in OPERATORS:
         raise UsageError(f"unknown convolution {name!r}; use one of {', '.join(OPERATORS)}")
-    if width % heads:
-        raise UsageError(f"width {width} is not a multiple of the {heads} heads")
+    check_heads(width, heads)
     module: nn.Module = importlib.import_module(OPERATORS[name]).make(width, heads)
     return module

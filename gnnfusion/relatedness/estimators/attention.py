@@ -17,20 +17,25 @@ from torch import Tensor
 from gnnfusion.errors import UsageError
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.fusion.graph import GraphFusion
 from gnnfusion.nn.network import RELATES, FusionNetwork
 from gnnfusion.relatedness.estimators.evidence import losses, paired_gain
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evidence import kin_matrix
 
 BATCH = 256
+# Elsewhere tasks and modalities share one attention, so that its value says nothing of tasks alone.
+FUSIONS_WITH_ATTENTION = ("gat", "gatv2")
 DRAWS = 2000
 
 
 def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
-    """Attention of every ordered pair on `rows`; `UsageError` if the operator has none."""
-    if network.config.conv == "gcn":
+    """Attention of every ordered pair on `rows`; `UsageError` if the fusion has none."""
+    fusion = network.config.fusion
+    if fusion not in FUSIONS_WITH_ATTENTION:
         raise UsageError(
-            "a gcn has no attention; use --method evidence, or train with gat or gatv2"
+            f"the fusion {fusion!r} has no attention among tasks alone; use --method labels, or "
+            f"train with {' or '.join(FUSIONS_WITH_ATTENTION)}"
         )
     if RELATES not in topology_of(store).types(
         {m: store.spec(m) for m in store.schema.modality_names}, len(store.schema.tasks),
@@ -72,6 +77,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
 def sample_attention(network: FusionNetwork, store: GraphStore, rows: Tensor) -> np.ndarray:
     """Mean over layers and heads of attention, ``[n, T, T]``: from source i to target j."""
     topology, count = topology_of(store), len(store.schema.tasks)
+    assert isinstance(network.fusion, GraphFusion)
     device = next(network.parameters()).device
     parts = []
     for chosen in rows.split(BATCH):
@@ -89,6 +95,7 @@ def uniform_control(
 ) -> dict[str, float | bool | str]:
     """What replacing attention between tasks by uniform costs, as a share of the mean loss."""
     rows = rows[store.masks[rows].any(1)]
+    assert isinstance(network.fusion, GraphFusion)
     learned = losses(network, store, rows, None)
     with network.fusion.uniform_attention(RELATES):
         uniform = losses(network, store, rows, None)
