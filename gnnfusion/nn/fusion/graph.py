@@ -101,18 +101,18 @@ class TypedLayer(nn.Module):
             message = {t: m + self.root[t](h[t]) for t, m in message.items()}
         for kind in self.relations:
             source, _, target = kind
-            out = self.message(kind, h[source], h[target], edges[kind].index)
+            out = self.message(kind, h[source], h[target], edges[kind])
             message[target] = message[target] + out
         return {
             t: x + self.dropout(nn.functional.gelu(self.norm[t](message[t]))) for t, x in h.items()
         }
 
-    def message(self, kind: EdgeType, source: Tensor, target: Tensor, index: Tensor) -> Tensor:
+    def message(self, kind: EdgeType, source: Tensor, target: Tensor, edges: Edges) -> Tensor:
         """Messages of a relation ``[m, width]`` to its targets."""
         conv = self.convs[relation_name(kind)]
         if kind in self.uniform:
-            return uniform_message(conv, source, target, index)
-        out: Tensor = conv(source, target, index)
+            return uniform_message(conv, source, target, edges.index)
+        out: Tensor = conv(source, target, edges.index)
         return out
 
     def attention(self, h: Mapping[str, Tensor], kind: EdgeType, index: Tensor) -> Tensor:

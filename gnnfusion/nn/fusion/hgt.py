@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import softmax
+from torch_geometric.utils import scatter, softmax
 
 from gnnfusion.graphs.topology import Edges, EdgeType
 from gnnfusion.nn.config import NetworkConfig
@@ -71,7 +71,7 @@ class HGTLayer(nn.Module):
             scale = queries[t].shape[2] ** -0.5
             weight = softmax(torch.cat(score) * scale, target, num_nodes=len(x))
             parts = weight.unsqueeze(2) * torch.cat(value)
-            message = parts.new_zeros(len(x), *parts.shape[1:]).index_add(0, target, parts)
+            message = scatter(parts, target, 0, len(x), reduce="sum")
             share = self.skip[t].sigmoid()
             update = self.dropout(self.out[t](nn.functional.gelu(message.flatten(1))))
             out[t] = share * update + (1 - share) * x

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
-from gnnfusion.graphs.topology import EdgeType
+from gnnfusion.graphs.topology import Edges, EdgeType
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.fusion.graph import GraphFusion, TypedLayer, node_types, relation_name
 from gnnfusion.nn.fusion.trunk import GraphTypes
@@ -42,7 +42,8 @@ class RGCNLayer(TypedLayer):
             }
         )
 
-    def message(self, kind: EdgeType, source: Tensor, target: Tensor, index: Tensor) -> Tensor:
+    def message(self, kind: EdgeType, source: Tensor, target: Tensor, edges: Edges) -> Tensor:
+        index = edges.index
         mean = scatter(source[index[0]], index[1], 0, len(target), reduce="mean")
         weight = torch.einsum("b,bij->ij", self.mix[relation_name(kind)], self.bases)
         return mean @ weight
