@@ -11,6 +11,7 @@ from random_stores import TASKS, cases, make_network, make_store
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.topology import TASK
+from gnnfusion.nn.fusion import FUSIONS
 from gnnfusion.nn.fusion.graph import relation_name
 from gnnfusion.nn.network import network_for
 from gnnfusion.schema import Context
@@ -123,10 +124,10 @@ def test_permuting_tasks_permutes_outputs(store, fusion):
         min_size=1,
         max_size=3,
     ),
-    GRAPHS,
+    st.sampled_from(list(FUSIONS)),
     st.integers(0, 99),
 )
-@settings(max_examples=20)
+@settings(max_examples=40)
 def test_permuting_nodes_without_order_changes_nothing(kinds, fusion, seed):
     """Fully wired nodes without positions are a set."""
     wiring = [{"full": {"source": f"m{i}"}} for i in range(len(kinds))]
