@@ -221,3 +221,16 @@ def test_every_command_is_documented() -> None:
 
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert [n for n in COMMANDS if f"## {n}" not in text] == []
+
+
+def test_every_fusion_is_documented() -> None:
+    """The table of docs/fusion.md says what the registry says."""
+    from gnnfusion.nn.fusion import FUSIONS
+
+    text = (ROOT / "docs" / "fusion.md").read_text(encoding="utf-8")
+    row = re.compile(r"^\| `(\w+)` \| (.*?) \| .* \| \[.*\]\((.*)\) \| (yes|no) \|$", re.MULTILINE)
+    expected = [
+        (name, m.summary, m.reference, "yes" if m.uses_task_nodes else "no")
+        for name, m in FUSIONS.items()
+    ]
+    assert row.findall(text) == expected

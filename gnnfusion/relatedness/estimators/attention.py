@@ -24,7 +24,7 @@ from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evidence import kin_matrix
 
 BATCH = 256
-# Elsewhere tasks and modalities share one attention, so that its value says nothing of tasks alone.
+# The others have none, or one that tasks and modalities share, which says nothing of tasks alone.
 FUSIONS_WITH_ATTENTION = ("gat", "gatv2")
 DRAWS = 2000
 
