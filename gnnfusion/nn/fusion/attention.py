@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gnnfusion.graphs.batch import GraphBatch
 from gnnfusion.nn.conv import check_heads
 from gnnfusion.nn.fusion.padding import Padded, pad
+from gnnfusion.nn.fusion.pooling import slot_names
 from gnnfusion.nn.fusion.trunk import GraphTypes
 
 
@@ -87,20 +88,34 @@ class Block(nn.Module):
         return self.feed(self.attend(x, present, memory))  # type: ignore[no-any-return]
 
 
-class Tokens(nn.Module):
-    """All modality nodes of a sample in one row, each with a learned vector for its modality.
+class Marks(nn.Module):
+    """A learned vector for each slot, added to its nodes: own, before and after, per modality.
 
-    Nodes carry their positions and places in the context already.
+    Nodes carry positions and places in the context already, but the latter begin at zero; without
+    marks a Transformer would have to find out first which nodes are the sample's own.
     """
 
     def __init__(self, types: GraphTypes, width: int) -> None:
         super().__init__()
-        self.kind = nn.ParameterDict(
-            {name: nn.Parameter(torch.randn(width) * 0.1) for name in types.modalities}
+        self.slots = slot_names(types)
+        self.marks = nn.ParameterDict(
+            {slot: nn.Parameter(torch.randn(width) * 0.5) for slot in self.slots}
         )
 
-    def forward(self, h: Mapping[str, Tensor], batch: GraphBatch) -> Padded:
-        """Encoded nodes by type to ``[B, L, width]``."""
-        x = torch.cat([h[name] + kind for name, kind in self.kind.items()])
-        sample = torch.cat([batch.node_sample(name) for name in self.kind])
-        return pad(x, sample, len(batch))
+    def forward(self, h: Mapping[str, Tensor], batch: GraphBatch) -> dict[str, Tensor]:
+        """Modality nodes by type ``[n, width]``, marked."""
+        # By name, since a ParameterDict sorts what it is given.
+        marks = torch.stack([self.marks[slot] for slot in self.slots])
+        marks = marks.unflatten(0, (len(batch.nodes), -1))
+        # Own, before, after: offsets of sign 0, -1 and 1 are the places 0, 1 and 2.
+        place = torch.tensor([1, 0, 2], device=marks.device)
+        return {
+            name: h[name] + marks[m][place[batch.node_offset(name).sign() + 1]]
+            for m, name in enumerate(batch.nodes)
+        }
+
+
+def pad_all(h: Mapping[str, Tensor], batch: GraphBatch) -> Padded:
+    """All modality nodes of a sample in one row."""
+    sample = torch.cat([batch.node_sample(name) for name in batch.nodes])
+    return pad(torch.cat([h[name] for name in batch.nodes]), sample, len(batch))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gnnfusion.graphs.batch import GraphBatch
 from gnnfusion.nn.config import NetworkConfig
-from gnnfusion.nn.fusion.attention import Block
+from gnnfusion.nn.fusion.attention import Block, Marks
 from gnnfusion.nn.fusion.padding import pad
 from gnnfusion.nn.fusion.trunk import GraphTypes, Trunk, to_all_tasks
 
@@ -31,6 +31,7 @@ class BottleneckFusion(Trunk):
         super().__init__()
         width = config.width
         self.tokens = nn.Parameter(torch.randn(TOKENS, width) * 0.5)
+        self.marks = Marks(types, width)
         self.layers = nn.ModuleList(
             nn.ModuleDict(
                 {name: Block(width, config.heads, config.dropout) for name in types.modalities}
@@ -40,7 +41,9 @@ class BottleneckFusion(Trunk):
         self.out = nn.Linear(TOKENS * width, width)
 
     def forward(self, h: Mapping[str, Tensor], batch: GraphBatch) -> Tensor:
-        rows = {m: pad(h[m], batch.node_sample(m), len(batch)) for m in batch.nodes}
+        rows = {
+            m: pad(x, batch.node_sample(m), len(batch)) for m, x in self.marks(h, batch).items()
+        }
         x = {m: row.x for m, row in rows.items()}
         shared = self.tokens.expand(len(batch), -1, -1)
         always = torch.ones(shared.shape[:2], dtype=torch.bool, device=shared.device)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gnnfusion.graphs.batch import GraphBatch
 from gnnfusion.graphs.topology import TASK
 from gnnfusion.nn.config import NetworkConfig
-from gnnfusion.nn.fusion.attention import Attend, Block, FeedForward, Tokens
+from gnnfusion.nn.fusion.attention import Attend, Block, FeedForward, Marks, pad_all
 from gnnfusion.nn.fusion.trunk import GraphTypes, Trunk
 
 
@@ -27,7 +27,7 @@ class EncoderDecoderFusion(Trunk):
     def __init__(self, types: GraphTypes, config: NetworkConfig) -> None:
         super().__init__()
         sizes = config.width, config.heads, config.dropout
-        self.tokens = Tokens(types, config.width)
+        self.marks = Marks(types, config.width)
         self.encoder = nn.ModuleList(Block(*sizes) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.among = nn.ModuleList(Attend(*sizes) for _ in range(config.layers))
@@ -37,7 +37,7 @@ class EncoderDecoderFusion(Trunk):
         )
 
     def forward(self, h: Mapping[str, Tensor], batch: GraphBatch) -> Tensor:
-        nodes = self.tokens(h, batch)
+        nodes = pad_all(self.marks(h, batch), batch)
         memory = nodes.x
         for block in self.encoder:
             memory = block(memory, nodes.present)

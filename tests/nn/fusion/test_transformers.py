@@ -7,6 +7,7 @@ from random_stores import make_network, make_store
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.nn.fusion.attention import Block, MaskedAttention
 from gnnfusion.nn.fusion.padding import pad
+from gnnfusion.schema import Context
 
 
 def made(fusion, **settings):
@@ -85,7 +86,7 @@ def test_tokens_are_all_nodes_and_tasks_of_the_sample(fusion):
     out = trunk(h, batch)
     for row in range(10):
         nodes = torch.cat(
-            [h[m][batch.node_sample(m) == row] + trunk.tokens.kind[m] for m in batch.nodes]
+            [h[m][batch.node_sample(m) == row] + trunk.marks.marks[m] for m in batch.nodes]
         )[None]
         tasks = h["task"].view(10, 3, 8)[row][None]
         all_nodes = torch.ones(1, nodes.shape[1], dtype=torch.bool)
@@ -135,7 +136,9 @@ def test_modalities_meet_in_the_bottleneck_alone():
     trunk, h, batch = made("bottleneck")
     out = trunk(h, batch)
     for row in range(10):
-        own = {m: h[m][batch.node_sample(m) == row][None] for m in batch.nodes}
+        own = {
+            m: (h[m][batch.node_sample(m) == row] + trunk.marks.marks[m])[None] for m in batch.nodes
+        }
         here = [m for m in own if own[m].shape[1]]
         shared = trunk.tokens[None]
         for layer in trunk.layers:
@@ -147,3 +150,16 @@ def test_modalities_meet_in_the_bottleneck_alone():
                 own[m] = both[:, 4:]
             shared = torch.stack(told).mean(0) if told else shared
         torch.testing.assert_close(out[row, 0], trunk.out(shared.flatten()))
+
+
+@torch.no_grad()
+def test_marks_tell_own_nodes_from_those_before_and_after():
+    context = Context(group="g", order="o", before=1, after=1)
+    trunk, h, batch = made("transformer", context=context)
+    marked, seen = trunk.marks(h, batch), set()
+    for m in batch.nodes:
+        for i, offset in enumerate(batch.node_offset(m).tolist()):
+            slot = m + {0: "", -1: "__before", 1: "__after"}[offset]
+            torch.testing.assert_close(marked[m][i], h[m][i] + trunk.marks.marks[slot])
+            seen.add(slot)
+    assert len(seen) == 9
