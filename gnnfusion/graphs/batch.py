@@ -99,7 +99,9 @@ def topology_of(store: GraphStore) -> Topology:
     return Topology(rules + ([{"given": {}}] if store.given_types else []))
 
 
-def make_batch(store: GraphStore, rows: Tensor, topology: Topology) -> GraphBatch:
+def make_batch(
+    store: GraphStore, rows: Tensor, topology: Topology, without: Tensor | None = None
+) -> GraphBatch:
     """Gather samples (and their context) into one batch; no Python runs per sample.
 
     Parameters
@@ -110,12 +112,20 @@ def make_batch(store: GraphStore, rows: Tensor, topology: Topology) -> GraphBatc
         Store rows ``[B]``, in any order.
     topology
         How to wire them.
+    without
+        Modalities to leave out of samples and their context, bool ``[B, M]``; the result is as if
+        the samples lacked them.
     """
     unit_row, sample, offset = store.units(rows)
+    names = store.schema.modality_names
     nodes = {}
-    for name in store.schema.modality_names:
+    # Per unit, since a modality that is left out of a sample is left out of its context, too.
+    gone = {} if without is None else {n: without[sample, m] for m, n in enumerate(names)}
+    for name in names:
         packed = store.nodes(name)
         start, counts = packed.ptr[unit_row], packed.ptr[unit_row + 1] - packed.ptr[unit_row]
+        if name in gone:
+            counts = counts.masked_fill(gone[name], 0)
         index = ranges(start, counts)
         nodes[name] = NodeLayout(packed.x[index], packed.pos[index], pointers(counts), packed.spec)
     layout = Layout(
@@ -125,7 +135,7 @@ def make_batch(store: GraphStore, rows: Tensor, topology: Topology) -> GraphBatc
         samples=len(rows),
         tasks=len(store.schema.tasks),
         has_context=store.schema.context is not None,
-        given={kind: _given(store, kind, unit_row, nodes) for kind in store.given_types},
+        given={kind: _given(store, kind, unit_row, nodes, gone) for kind in store.given_types},
     )
     return GraphBatch(
         rows=rows,
@@ -141,11 +151,18 @@ def make_batch(store: GraphStore, rows: Tensor, topology: Topology) -> GraphBatc
 
 
 def _given(
-    store: GraphStore, kind: EdgeType, rows: Tensor, nodes: Mapping[str, NodeLayout]
+    store: GraphStore,
+    kind: EdgeType,
+    rows: Tensor,
+    nodes: Mapping[str, NodeLayout],
+    gone: Mapping[str, Tensor],
 ) -> Edges:
     name = "/".join(kind)
     ptr = store.tensors[f"edgeptr/{name}"]
     counts = ptr[rows + 1] - ptr[rows]
+    for end in (kind[0], kind[2]):
+        if end in gone:
+            counts = counts.masked_fill(gone[end], 0)
     chosen = ranges(ptr[rows], counts)
     index = store.tensors[f"edge/{name}"][:, chosen].long()
     shift = torch.stack([nodes[kind[0]].ptr[:-1], nodes[kind[2]].ptr[:-1]])

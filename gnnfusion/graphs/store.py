@@ -200,6 +200,11 @@ class GraphStore:
     def _nodes(self) -> dict[str, PackedNodes]:
         return {}
 
+    def present(self, rows: Tensor) -> Tensor:
+        """Which modalities the samples have, bool ``[B, M]`` in the order of the schema."""
+        columns = [self.nodes(m).ptr for m in self.schema.modality_names]
+        return torch.stack([ptr[rows + 1] > ptr[rows] for ptr in columns], 1)
+
     def classes(self, task: str) -> tuple[str, ...]:
         """Class labels of a task in the order of its indices; empty for regression."""
         return tuple(self.meta["tasks"].get(task, {}).get("classes", ()))

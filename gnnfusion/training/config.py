@@ -44,6 +44,10 @@ class TrainConfig:
         Share of training samples some of whose labels are shown to the network; of the others all
         are hidden. 0 switches known labels off, and so does a fusion without task nodes, which
         cannot read them.
+    modality_dropout
+        Probability with which a training step leaves out each modality of a sample; never all it
+        has. Teaches every modality to serve on its own, without the noise that dropping single
+        units adds to tasks that need precision.
     refit
         Train on train + valid for exactly `epochs` epochs and keep the last weights; for settings
         that cross-validation has chosen.
@@ -65,6 +69,7 @@ class TrainConfig:
     clip: float = 1.0
     patience: int = 15
     evidence: float = 0.5
+    modality_dropout: float = 0.0
     refit: bool = False
     seed: int = 0
     device: str = "auto"
@@ -78,6 +83,10 @@ class TrainConfig:
             raise UsageError(f"lr must be positive, not {self.lr}")
         if not 0 <= self.evidence <= 1:
             raise UsageError(f"evidence must lie between 0 and 1, not {self.evidence}")
+        if not 0 <= self.modality_dropout < 1:
+            raise UsageError(
+                f"modality_dropout must be at least 0 and below 1, not {self.modality_dropout}"
+            )
         if self.schedule not in ("cosine", "constant"):
             raise UsageError(f"unknown schedule {self.schedule!r}; use cosine or constant")
         if self.precision not in PRECISIONS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -23,24 +23,40 @@ from gnnfusion.training.objective import (
     static_weights,
     task_losses,
 )
-from gnnfusion.training.seeding import derived_seed, epoch_order, generator
+from gnnfusion.training.seeding import derived_seed, draw_left_out, epoch_order, generator
 
 VALID_BATCH = 256
 
 
 class Batches:
-    """The batches of one epoch, in an order given; made as they are asked for."""
+    """The batches of one epoch, in an order given; made as they are asked for.
 
-    def __init__(self, store: GraphStore, rows: Tensor, topology: Topology, size: int) -> None:
-        self.store, self.topology = store, topology
+    Parameters
+    ----------
+    store, rows, topology, size
+        What to batch, in which order, how wired, how many samples at a time.
+    without
+        Maps the number of a batch and its rows to the modalities left out, bool ``[B, M]``.
+    """
+
+    def __init__(
+        self,
+        store: GraphStore,
+        rows: Tensor,
+        topology: Topology,
+        size: int,
+        without: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> None:
+        self.store, self.topology, self.without = store, topology, without
         self.parts = rows.split(size) if len(rows) else ()
 
     def __len__(self) -> int:
         return len(self.parts)
 
     def __iter__(self) -> Iterator[GraphBatch]:
-        for rows in self.parts:
-            yield make_batch(self.store, rows, self.topology)
+        for step, rows in enumerate(self.parts):
+            without = None if self.without is None else self.without(step, rows)
+            yield make_batch(self.store, rows, self.topology, without)
 
 
 class FusionModule(pl.LightningModule):
@@ -83,7 +99,12 @@ class FusionModule(pl.LightningModule):
 
     def train_dataloader(self) -> Batches:
         rows = epoch_order(self.rows["train"], self.config.seed, self.current_epoch)
-        return Batches(self.store, rows, self.topology, self.config.batch_size)
+        without = self._left_out if self.config.modality_dropout else None
+        return Batches(self.store, rows, self.topology, self.config.batch_size, without)
+
+    def _left_out(self, step: int, rows: Tensor) -> Tensor:
+        place = generator("modalities", self.config.seed, self.current_epoch, step)
+        return draw_left_out(self.store.present(rows), self.config.modality_dropout, place)
 
     def val_dataloader(self) -> Batches:
         return Batches(self.store, self.rows["valid"], self.topology, VALID_BATCH)

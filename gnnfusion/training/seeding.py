@@ -22,3 +22,15 @@ def generator(*keys: int | str) -> torch.Generator:
 def epoch_order(rows: Tensor, seed: int, epoch: int) -> Tensor:
     """The rows in the order in which an epoch visits them."""
     return rows[torch.randperm(len(rows), generator=generator("order", seed, epoch))]
+
+
+def draw_left_out(present: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Modalities to leave out of each sample, bool ``[B, M]``.
+
+    Each present one with probability `share`; where that would be all that a sample has, one of
+    them, drawn evenly, stays.
+    """
+    out = torch.rand(present.shape, generator=generator) < share
+    alone = (present & ~out).sum(1, keepdim=True) == 0
+    kept = torch.rand(present.shape, generator=generator).masked_fill(~present, -1).argmax(1)
+    return out & ~(alone & torch.nn.functional.one_hot(kept, present.shape[1]).bool())

@@ -115,3 +115,24 @@ def test_defaults_wire_given_edges_too():
     store = make_store(("vector", "vector"), bonds=True, missing=0.0)
     batch = make_batch(store, store.rows(), topology_of(store))
     assert batch.edges[("m0", "bond", "m1")].index.shape[1] > 0
+
+
+@given(cases(), st.integers(0, 99))
+@settings(max_examples=30)
+def test_a_modality_left_out_is_one_that_the_sample_lacks(store, seed):
+    rows = torch.arange(len(store))
+    chance = torch.Generator().manual_seed(seed)
+    without = torch.rand(len(rows), len(store.schema.modalities), generator=chance) < 0.5
+    topology = topology_of(store)
+    whole, part = make_batch(store, rows, topology), make_batch(store, rows, topology, without)
+    for place, name in enumerate(store.schema.modality_names):
+        kept = ~without[whole.node_sample(name), place]
+        assert torch.equal(part.nodes[name].x, whole.nodes[name].x[kept])
+        assert torch.equal(part.node_sample(name), whole.node_sample(name)[kept])
+    for (source, _, target), edges in part.edges.items():
+        for end, index in zip((source, target), edges.index, strict=True):
+            assert not len(index) or int(index.max()) < (
+                len(rows) * len(part.tasks) if end == "task" else len(part.nodes[end].x)
+            )
+    assert torch.equal(whole.present() & ~without, part.present())
+    assert torch.equal(store.present(rows), whole.present())

@@ -1,8 +1,9 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnnfusion.training.seeding import derived_seed, epoch_order, generator
+from gnnfusion.training.seeding import derived_seed, draw_left_out, epoch_order, generator
 
 KEYS = st.lists(st.one_of(st.integers(-5, 5), st.sampled_from(["a", "b", "1"])), max_size=4)
 
@@ -26,3 +27,15 @@ def test_every_epoch_visits_all_rows_in_an_order_of_its_own():
         assert torch.equal(order.sort().values, rows)
     assert len({tuple(o.tolist()) for o in orders}) == 6
     assert torch.equal(epoch_order(rows, 1, 2), orders[-1])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_modalities_left_out_never_are_all_that_a_sample_has(share):
+    present = torch.rand(2000, 3, generator=generator("present")) < 0.7
+    out = draw_left_out(present, share, generator("out"))
+    some = present.any(1)
+    assert (present & ~out)[some].any(1).all()
+    # Where all three would go (share cubed), one of them stays.
+    expected = share - share**3 / 3
+    assert abs(float(out[present.all(1)].float().mean()) - expected) < 0.05
+    torch.testing.assert_close(out, draw_left_out(present, share, generator("out")))
