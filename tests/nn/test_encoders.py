@@ -6,8 +6,10 @@ from gnnfusion.errors import SchemaError
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.topology import NodeLayout
 from gnnfusion.nn.encoders import default_encoder, make_encoder
+from gnnfusion.nn.encoders.picture import Keypoints
 from gnnfusion.nn.encoders.position import PositionEncoding, sinusoids
 from gnnfusion.nn.encoders.standardize import Standardize
+from gnnfusion.nn.encoders.window import WindowEncoder
 from gnnfusion.schema import Modality
 
 
@@ -135,3 +137,29 @@ def test_unfit_encoders_are_said(encoder, words):
     m = Modality(name="m", kind="array", columns=("c",), encoder=encoder)
     with pytest.raises(SchemaError, match=words):
         make_encoder(m, NodeSpec((5,), "float32"), {}, 8, 0.0)
+
+
+def test_keypoints_say_where_a_channel_looks():
+    """A sharp peak: its place to a pixel, no spread; an even channel: the middle."""
+    x = torch.zeros(1, 2, 5, 9)
+    x[0, 0, 1, 6] = 50.0
+    with torch.no_grad():
+        mean, row, row_spread, column, column_spread = Keypoints(2)(x).unflatten(1, (5, 2))[0]
+    torch.testing.assert_close(mean, torch.tensor([50 / 45, 0.0]))
+    torch.testing.assert_close(row, torch.tensor([-0.5, 0.0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(column, torch.tensor([0.5, 0.0]), atol=1e-5, rtol=0)
+    assert row_spread[0] < 2e-3
+    assert column_spread[1] > 0.5
+
+
+def test_parts_keep_the_order_within_a_window():
+    """Averaged over the whole window, a signal and its reverse through even filters are alike."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 2, 16)
+    spec = NodeSpec((2, 16), "float32", ())
+    ptr = torch.arange(4)
+    for parts, alike in ((1, True), (4, False)):
+        encoder = WindowEncoder(2, 8, 0.0, channels=(16,), kernel=1, parts=parts).eval()
+        with torch.no_grad():
+            a, b = (encoder(NodeLayout(v, torch.zeros(3, 0), ptr, spec)) for v in (x, x.flip(2)))
+        assert torch.allclose(a, b, atol=1e-5) == alike

@@ -40,7 +40,7 @@ def default_encoder(kind: str, spec: NodeSpec) -> str:
 def make_encoder(
     modality: Modality, spec: NodeSpec, state: Mapping[str, Any], width: int, dropout: float
 ) -> nn.Module:
-    """The encoder of a modality.
+    """The encoder of a modality; a setting ``dropout`` of its own goes before the network's.
 
     Raises
     ------
@@ -54,6 +54,7 @@ def make_encoder(
             f"modality {modality.name!r}: unknown encoder {name!r}; use {', '.join(ENCODERS)}"
         )
     module = importlib.import_module(ENCODERS[name])
+    dropout = settings.pop("dropout", dropout)
     try:
         encoder: nn.Module = module.make(spec, state, width, dropout, **settings)
     except (TypeError, ValueError) as error:

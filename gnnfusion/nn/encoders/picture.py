@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.topology import NodeLayout
 from gnnfusion.nn.encoders.standardize import Standardize
+
+
+class Keypoints(nn.Module):
+    r"""Where each channel looks: ``[n, C, H, W]`` to ``[n, 5 C]``.
+
+    .. math:: a_c = \mathrm{softmax}_{p}(\beta_c f_c(p)), \quad
+              \mu_c = \sum_p a_c(p)\, p, \quad
+              \sigma_c = \sqrt{\textstyle\sum_p a_c(p) (p - \mu_c)^2}
+
+    over places p in [-1, 1]\ :sup:`2`; the output holds the mean of :math:`f_c`, both coordinates
+    of :math:`\mu_c` and both of :math:`\sigma_c`: what is there, where, and how large (the spatial
+    softmax of Levine et al., `arXiv:1504.00702 <https://arxiv.org/abs/1504.00702>`_, with spreads
+    beside it).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.sharpness = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = (x * self.sharpness).flatten(2).softmax(2).unflatten(2, x.shape[2:])
+        parts = [x.mean((2, 3))]
+        for axis in (2, 3):
+            place = torch.linspace(-1, 1, x.shape[axis], device=x.device, dtype=x.dtype)
+            share = weight.sum(5 - axis)  # over the other axis: [n, C, H or W]
+            mean = share @ place
+            spread = (share * (place - mean.unsqueeze(2)).square()).sum(2)
+            parts += [mean, (spread + 1e-6).sqrt()]
+        return torch.cat(parts, 1)
+
+
+POOLS: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
+    "grid": lambda channels: (nn.AdaptiveAvgPool2d((4, 4)), 16 * channels),
+    "mean": lambda channels: (nn.AdaptiveAvgPool2d((1, 1)), channels),
+    "keypoints": lambda channels: (Keypoints(channels), 5 * channels),
+}
+"""Name -> from the number of channels, the pooling and how many numbers it gives."""
 
 
 class PictureEncoder(nn.Module):
@@ -29,7 +67,8 @@ class PictureEncoder(nn.Module):
         Channels of the blocks.
     pool
         ``grid`` averages within a 4 x 4 grid and keeps its places (or frequencies and times) apart;
-        ``mean`` averages over all places.
+        ``mean`` averages over all places; ``keypoints`` says where each channel looks, to a
+        fraction of a pixel (`Keypoints`), for tasks about places and sizes.
     """
 
     def __init__(
@@ -41,9 +80,8 @@ class PictureEncoder(nn.Module):
         pool: str = "grid",
     ) -> None:
         super().__init__()
-        pools: dict[str, tuple[int, int]] = {"mean": (1, 1), "grid": (4, 4)}
-        if pool not in pools:
-            raise ValueError(f"pool must be one of {', '.join(pools)}, not {pool!r}")
+        if pool not in POOLS:
+            raise ValueError(f"pool must be one of {', '.join(POOLS)}, not {pool!r}")
         self.standardize = Standardize((shape[0], 1, 1))
         blocks: list[nn.Module] = []
         size, before = min(shape[1:]), shape[0]
@@ -58,12 +96,9 @@ class PictureEncoder(nn.Module):
             size //= stride
             before = after
         self.blocks = nn.Sequential(*blocks)
-        grid = pools[pool]
+        pooling, size = POOLS[pool](before)
         self.head = nn.Sequential(
-            nn.AdaptiveAvgPool2d(grid),
-            nn.Flatten(),
-            nn.Dropout(dropout),
-            nn.Linear(before * grid[0] * grid[1], width),
+            pooling, nn.Flatten(), nn.Dropout(dropout), nn.Linear(size, width)
         )
 
     def fit(self, nodes: NodeLayout) -> None:

@@ -13,7 +13,7 @@ from gnnfusion.nn.encoders.standardize import Standardize
 
 
 class WindowEncoder(nn.Module):
-    """Convolution blocks over time, averaged to one vector per window.
+    """Convolution blocks over time, then one vector per window.
 
     Parameters
     ----------
@@ -27,6 +27,9 @@ class WindowEncoder(nn.Module):
         Channels of the blocks; all but the first halve the length.
     kernel
         Length of the filters, in steps.
+    parts
+        Into how many equal parts of the window the result is averaged, so that the order of what
+        happens within a window is kept; 1 averages over the whole window.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class WindowEncoder(nn.Module):
         dropout: float,
         channels: Sequence[int] = (64, 128),
         kernel: int = 5,
+        parts: int = 1,
     ) -> None:
         super().__init__()
         self.standardize = Standardize((channels_in, 1))
@@ -51,13 +55,14 @@ class WindowEncoder(nn.Module):
             ]  # fmt: skip
             before = after
         self.blocks = nn.Sequential(*blocks)
-        self.project = nn.Linear(before, width)
+        self.pool = nn.AdaptiveAvgPool1d(parts)
+        self.project = nn.Linear(before * parts, width)
 
     def fit(self, nodes: NodeLayout) -> None:
         self.standardize.fit(nodes.x)
 
     def forward(self, nodes: NodeLayout) -> Tensor:
-        out: Tensor = self.project(self.blocks(self.standardize(nodes.x)).mean(2))
+        out: Tensor = self.project(self.pool(self.blocks(self.standardize(nodes.x))).flatten(1))
         return out
 
 
