@@ -6,7 +6,7 @@ from gnnfusion.errors import SchemaError
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.topology import NodeLayout
 from gnnfusion.nn.encoders import default_encoder, make_encoder
-from gnnfusion.nn.encoders.picture import Keypoints
+from gnnfusion.nn.encoders.keypoints import Keypoints
 from gnnfusion.nn.encoders.position import PositionEncoding, sinusoids
 from gnnfusion.nn.encoders.standardize import Standardize
 from gnnfusion.nn.encoders.window import WindowEncoder
