@@ -6,7 +6,6 @@ import importlib
 from pathlib import Path
 
 from gnnfusion.errors import UsageError
-from gnnfusion.nn.fusion import check_labels
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.run import Run
 
@@ -52,12 +51,7 @@ def relate(
         raise UsageError(f"unknown method {method!r}; use one of {', '.join(ESTIMATORS)}")
     run = run if isinstance(run, Run) else Run.load(run)
     if method == "evidence":
-        check_labels(run.config.network.fusion)
-    if method == "evidence" and not run.config.evidence:
-        raise UsageError(
-            "this run was trained with evidence 0, so it never learned to read labels; "
-            "train with evidence above 0, or use another method"
-        )
+        run.check_reads_labels()
     store = run.store()
     if len(store.schema.tasks) < 2:
         raise UsageError("a task graph needs at least two tasks")

@@ -89,10 +89,15 @@ def scores(
 
 
 def evaluate(
-    network: FusionNetwork, store: GraphStore, splits: tuple[str, ...] = ("valid", "test")
+    network: FusionNetwork,
+    store: GraphStore,
+    splits: tuple[str, ...] = ("valid", "test"),
+    *,
+    given: bool = True,
 ) -> dict[str, Any]:
     """``split``: metrics with no label known; ``split_given_others``: each task with all labels
-    but its own and its kin's shown, and nothing at all if the fusion cannot read labels."""
+    but its own and its kin's shown, and nothing at all if the network has not learned to read
+    labels (`given` is false: trained with evidence 0) or its fusion cannot."""
     result: dict[str, Any] = {"split": {}, "split_given_others": {}}
     kin = kin_matrix(store.schema)
     for split in splits:
@@ -101,13 +106,13 @@ def evaluate(
             continue
         plain = outputs(network, store, rows)
         result["split"][split] = scores(network, store, rows, plain)
-        if not network.reads_labels:
+        if not (given and network.reads_labels):
             continue
-        given: dict[str, Tensor] = {}
+        told: dict[str, Tensor] = {}
         for place, task in enumerate(store.schema.task_names):
             if kin[place].all():
                 continue
             others = partial(others_shown, kin=kin, task=place)
-            given[task] = outputs(network, store, rows, others)[task]
-        result["split_given_others"][split] = scores(network, store, rows, given)
+            told[task] = outputs(network, store, rows, others)[task]
+        result["split_given_others"][split] = scores(network, store, rows, told)
     return result

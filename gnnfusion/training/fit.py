@@ -79,7 +79,7 @@ def train(
     temporary.write_bytes(save({k: v.contiguous() for k, v in network.state_dict().items()}))
     os.replace(temporary, out / WEIGHTS)
     splits = ("test",) if config.refit else ("valid", "test")
-    metrics: dict[str, Any] = evaluate(network, store, splits)
+    metrics: dict[str, Any] = evaluate(network, store, splits, given=config.evidence > 0)
     metrics["parameters"] = sum(p.numel() for p in network.parameters())
     metrics["seconds"] = sum(r["seconds"] for r in keeper.history)
     metrics["seed"] = config.seed

@@ -15,7 +15,6 @@ from torch import Tensor
 from gnnfusion.errors import UsageError
 from gnnfusion.graphs.build import build
 from gnnfusion.graphs.store import GraphStore
-from gnnfusion.nn.fusion import check_labels
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.schema import Schema, Task
 from gnnfusion.training.evaluate import outputs, predictions
@@ -47,7 +46,7 @@ def predict(
         Which label columns of the table the network may use: ``none``, ``auto`` (all that are
         there) or names of tasks. For a task whose label is given, that value is returned and
         ``TASK_given`` is true; labels of a task's kin are never used for it. A fusion without task
-        nodes cannot use any.
+        nodes cannot use any, nor can a run that was trained with evidence 0.
     device, workers
         Where to compute; processes that read media.
 
@@ -62,7 +61,7 @@ def predict(
 
     names = _given_names(run.schema, given)
     if names:
-        check_labels(run.config.network.fusion)
+        run.check_reads_labels()
     with tempfile.TemporaryDirectory(prefix="gnnfusion-") as folder:
         path = Path(folder) / "store"
         # Relative paths in a DataFrame start from the working directory, not from the run folder.

@@ -134,7 +134,18 @@ class Run:
         """Metrics on the run's store, by split, task and name."""
         from gnnfusion.training.evaluate import evaluate
 
-        return evaluate(self.network(device), self.store(), splits)
+        return evaluate(self.network(device), self.store(), splits, given=self.config.evidence > 0)
+
+    def check_reads_labels(self) -> None:
+        """`UsageError` if the network never learned to read known labels."""
+        from gnnfusion.nn.fusion import check_labels
+
+        check_labels(self.config.network.fusion)
+        if not self.config.evidence:
+            raise UsageError(
+                f"{self.path} was trained with evidence 0, so it never learned to read labels; "
+                "train with evidence above 0"
+            )
 
     def predict(
         self,

@@ -184,3 +184,12 @@ def test_given_others_is_what_evaluate_scores(trained, test_table):
     torch.testing.assert_close(
         torch.tensor(found[columns].to_numpy()), p.detach(), rtol=1e-4, atol=1e-5, check_dtype=False
     )
+
+
+def test_a_run_that_never_saw_labels_reads_none(trained, test_table, tmp_path):
+    _, _, store, _ = trained
+    run = train(store, tmp_path / "run", small_config(epochs=1, evidence=0.0), logs=False)
+    assert run.metrics["split_given_others"] == run.evaluate(device="cpu")["split_given_others"]
+    assert run.metrics["split_given_others"] == {}
+    with pytest.raises(UsageError, match="trained with evidence 0, so it never learned to read"):
+        predict(run, test_table, given="auto")
