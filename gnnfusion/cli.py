@@ -8,7 +8,8 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+import jsonargparse
+from jsonargparse import Namespace
 
 from gnnfusion import __version__
 from gnnfusion.errors import GnnFusionError, UsageError
@@ -19,6 +20,13 @@ SHORT = {"--fusion": "--network.fusion"}  # flags that have a shorter name in `t
 
 
 # -- parsers ----------------------------------------------------------------------------------
+
+
+class ArgumentParser(jsonargparse.ArgumentParser):
+    """A parser of whole flags: a shortened one might come to mean another as flags are added."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
 
 def _parser() -> ArgumentParser:

@@ -224,6 +224,7 @@ def test_two_thousand_rows_with_unreadable_media_build_and_train(tmp_path, capsy
         ["bild"],
         ["train"],
         ["train", "s", "-o", "r", "--epok", "3"],
+        ["train", "s", "-o", "r", "--epoch", "3"],  # shortened
         ["train", "s", "-o", "r", "--network.depth", "3"],
         ["train", "s", "-o", "r", "--epochs", "many"],
         ["predict", "r", "t.csv"],
