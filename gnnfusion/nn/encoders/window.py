@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.topology import NodeLayout
+from gnnfusion.nn.encoders.jitter import Jitter, rotated, scaled_and_noisy, warped
 from gnnfusion.nn.encoders.standardize import Standardize
 
 
@@ -30,6 +31,8 @@ class WindowEncoder(nn.Module):
     parts
         Into how many equal parts of the window the result is averaged, so that the order of what
         happens within a window is kept; 1 averages over the whole window.
+    warp, rotate, scale, noise
+        How far signals are changed at random in training (`Jitter`).
     """
 
     def __init__(
@@ -40,8 +43,15 @@ class WindowEncoder(nn.Module):
         channels: Sequence[int] = (64, 128),
         kernel: int = 5,
         parts: int = 1,
+        warp: float = 0.0,
+        rotate: float = 0.0,
+        scale: float = 0.0,
+        noise: float = 0.0,
     ) -> None:
         super().__init__()
+        if rotate and channels_in % 3:
+            raise ValueError(f"`rotate` takes channels three by three, and there are {channels_in}")
+        self.jitter = Jitter(warp=warp, rotate=rotate, scale=scale, noise=noise)
         self.standardize = Standardize((channels_in, 1))
         blocks: list[nn.Module] = []
         before = channels_in
@@ -62,7 +72,14 @@ class WindowEncoder(nn.Module):
         self.standardize.fit(nodes.x)
 
     def forward(self, nodes: NodeLayout) -> Tensor:
-        out: Tensor = self.project(self.pool(self.blocks(self.standardize(nodes.x))).flatten(1))
+        x, jitter = nodes.x, self.jitter
+        if self.training:
+            # Before standardizing, which scales the three axes of a vector apart.
+            x = rotated(x, jitter.rotate)
+        x = self.standardize(x)
+        if self.training:
+            x = scaled_and_noisy(warped(x, jitter.warp), jitter.scale, jitter.noise)
+        out: Tensor = self.project(self.pool(self.blocks(x)).flatten(1))
         return out
 
 
