@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from itertools import islice, pairwise
 from pathlib import Path
@@ -14,6 +13,7 @@ from jsonargparse import Namespace
 from gnnfusion import __version__
 from gnnfusion.errors import GnnFusionError, UsageError
 from gnnfusion.training.config import TrainConfig
+from gnnfusion.whole import whole_file, write_json
 
 DEVICES = ("auto", "cpu", "cuda")
 SHORT = {"--fusion": "--network.fusion"}  # flags that have a shorter name in `train`
@@ -182,13 +182,11 @@ def predict(a: Namespace) -> None:
     if out.suffix not in (".csv", ".parquet"):
         raise UsageError(f"{out} must end in .csv or .parquet")
     frame = Run.load(a.run).predict(a.table, given=a.given, device=a.device, workers=a.workers)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    if out.suffix == ".csv":
-        frame.to_csv(part, index=False)
-    else:
-        frame.to_parquet(part, index=False)
-    part.rename(out)
+    with whole_file(out) as part:
+        if out.suffix == ".csv":
+            frame.to_csv(part, index=False)
+        else:
+            frame.to_parquet(part, index=False)
     bad = frame[frame["problem"] != ""]
     for row in bad.itertuples(index=False):
         print(f"row {row[0]!r}: {row.problem}", file=sys.stderr)
@@ -321,7 +319,7 @@ def _print_scores(metrics: dict[str, Any]) -> None:
 
 def _write_json(path: str | None, values: Any) -> None:
     if path is not None:
-        Path(path).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        write_json(path, values)
 
 
 def _data_set_defaults(arguments: list[str]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import pickle
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from gnnfusion.errors import RunError
 from gnnfusion.training.module import FusionModule
+from gnnfusion.whole import whole_file
 
 RESUME = "last.ckpt"
 
@@ -87,19 +87,16 @@ class Keeper(pl.Callback):
         write_history(folder / "history.csv", self.history)
         if trainer.logger is not None:
             trainer.logger.log_metrics(row, step=trainer.current_epoch)  # type: ignore[arg-type]
-        temporary = folder / f"{RESUME}.part"
-        trainer.save_checkpoint(temporary)
-        os.replace(temporary, folder / RESUME)
+        with whole_file(folder / RESUME) as part:
+            trainer.save_checkpoint(part)
 
 
 def write_history(path: Path, rows: list[dict[str, float]]) -> None:
-    """Write the epochs so far, under a temporary name first."""
-    temporary = path.with_suffix(".part")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    """Write the epochs so far, whole or not at all."""
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(temporary, path)
 
 
 def load_resume_point(folder: Path) -> dict[str, Any] | None:

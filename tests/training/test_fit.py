@@ -201,19 +201,21 @@ def test_a_run_killed_in_mid_epoch_ends_as_the_unbroken_one(store, tmp_path):
     assert a == b
 
 
-def test_a_run_that_died_between_training_and_metrics_is_finished(store, tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", ["evaluate", "model_card"])
+def test_a_run_that_died_after_training_is_finished(store, tmp_path, monkeypatch, step):
     import gnnfusion.training.fit as module
 
-    def fail(*args):
+    def fail(*args, **settings):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as m:
-        m.setattr(module, "evaluate", fail)
+        m.setattr(module, step, fail)
         with pytest.raises(KeyboardInterrupt):
             train(store, tmp_path / "run", small_config(), logs=False)
     run = train(store, tmp_path / "run", small_config(), logs=False)
     assert len(run.history) == 3
     assert "test" in run.metrics["split"]
+    assert (run.path / "README.md").is_file()
 
 
 def test_a_damaged_checkpoint_is_said(store, tmp_path, monkeypatch):
