@@ -121,6 +121,9 @@ def make_batch(
     nodes = {}
     # Per unit, since a modality that is left out of a sample is left out of its context, too.
     gone = {} if without is None else {n: without[sample, m] for m, n in enumerate(names)}
+    if store.schema.context is not None:
+        for name in set(names) - set(store.schema.context.modalities or names):
+            gone[name] = gone.get(name, False) | (offset != 0)
     for name in names:
         packed = store.nodes(name)
         start, counts = packed.ptr[unit_row], packed.ptr[unit_row + 1] - packed.ptr[unit_row]

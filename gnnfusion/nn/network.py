@@ -99,6 +99,11 @@ class FusionNetwork(nn.Module):
         for task in self.schema.task_names:
             self.heads[task].fit(store.target(task)[rows][store.mask(task)[rows]])  # type: ignore[operator]
 
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Parameters of pretrained models within encoders, which are trained further."""
+        models = (getattr(encoder, "pretrained", None) for encoder in self.encoders.values())
+        return [p for m in models if m is not None for p in m.parameters() if p.requires_grad]
+
     def encode(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
         """Node features before message passing, by type ``[n, width]``.
 

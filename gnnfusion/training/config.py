@@ -29,6 +29,8 @@ class TrainConfig:
         Samples per step.
     lr
         Peak learning rate of AdamW.
+    tune_lr
+        Peak learning rate of pretrained models that are trained further (text with `tune`).
     weight_decay
         Decoupled weight decay.
     schedule
@@ -63,6 +65,7 @@ class TrainConfig:
     epochs: int = 60
     batch_size: int = 32
     lr: float = 1e-3
+    tune_lr: float = 5e-5
     weight_decay: float = 0.01
     schedule: str = "cosine"
     warmup: float = 0.05
@@ -79,8 +82,9 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not self.lr > 0:
-            raise UsageError(f"lr must be positive, not {self.lr}")
+        for name in ("lr", "tune_lr"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
         if not 0 <= self.evidence <= 1:
             raise UsageError(f"evidence must lie between 0 and 1, not {self.evidence}")
         if not 0 <= self.modality_dropout < 1:

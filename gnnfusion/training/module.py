@@ -162,14 +162,22 @@ class FusionModule(pl.LightningModule):
 
     # -- optimizer --------------------------------------------------------------------------
 
-    def configure_optimizers(self) -> Any:
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": self.config.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Matrices decay, vectors do not; pretrained models have a rate of their own."""
+        gentle = {id(p) for p in self.network.pretrained_parameters()}
+        groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+        for p in self.network.parameters():
+            if p.requires_grad:
+                lr = self.config.tune_lr if id(p) in gentle else self.config.lr
+                decay = self.config.weight_decay if p.ndim > 1 else 0.0
+                groups.setdefault((lr, decay), []).append(p)
+        return [
+            {"params": parameters, "lr": lr, "weight_decay": decay}
+            for (lr, decay), parameters in groups.items()
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.config.lr)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.config.lr)
         steps = self.config.epochs * max(1, len(self.train_dataloader()))
         warm = max(1, round(self.config.warmup * steps))
 

@@ -58,6 +58,24 @@ def test_context_is_the_neighbours_of_the_group_within_the_split(seed, before, a
             assert not edges.index.numel() or int(edges.index[1].max()) < samples
 
 
+def test_context_may_be_of_some_modalities_alone():
+    """The others' nodes are then those of the sample without context."""
+    context = Context(group="g", order="o", before=2, after=1)
+    whole = make_store(("vector", "bytes"), samples=8, context=context, split=[0] * 8)
+    names = whole.schema.modality_names
+    some = dataclasses.replace(context, modalities=names[:1])
+    part = make_store(("vector", "bytes"), samples=8, context=some, split=[0] * 8)
+    every, few = (make_batch(s, s.rows(), topology_of(s)) for s in (whole, part))
+    assert torch.equal(few.nodes[names[0]].x, every.nodes[names[0]].x)
+    own = every.node_offset(names[1]) == 0
+    assert not own.all()
+    assert torch.equal(few.nodes[names[1]].x, every.nodes[names[1]].x[own])
+    assert (few.node_offset(names[1]) == 0).all()
+    without = torch.zeros(8, 2, dtype=torch.bool)
+    without[:, 1] = True
+    assert len(make_batch(part, part.rows(), topology_of(part), without).nodes[names[1]].x) == 0
+
+
 def test_another_split_moves_the_border_of_context():
     context = Context(group="g", order="o", before=1, after=0)
     store = make_store(("vector",), samples=8, context=context, split=[0] * 8)
