@@ -76,7 +76,10 @@ class Keeper(pl.Callback):
             self.best = {
                 k: v.detach().cpu().clone() for k, v in pl_module.network.state_dict().items()
             }
-        late = self.patience is not None and epoch - self.best_epoch >= self.patience
+        limit, spent = pl_module.config.max_seconds, sum(r["seconds"] for r in self.history)
+        late = (self.patience is not None and epoch - self.best_epoch >= self.patience) or (
+            0 < limit <= spent
+        )
         self.finished = late or epoch + 1 >= pl_module.config.epochs
         if late:
             trainer.should_stop = True

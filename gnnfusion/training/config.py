@@ -42,6 +42,9 @@ class TrainConfig:
     patience
         Epochs without a better validation score before stopping; the best epoch's weights are
         kept.
+    max_seconds
+        Training ends with the epoch in which this many seconds have passed, and then depends on the
+        machine's speed; 0 sets no limit.
     evidence
         Share of training samples some of whose labels are shown to the network; of the others all
         are hidden. 0 switches known labels off, and so does a fusion without task nodes, which
@@ -71,6 +74,7 @@ class TrainConfig:
     warmup: float = 0.05
     clip: float = 1.0
     patience: int = 15
+    max_seconds: float = 0.0
     evidence: float = 0.5
     modality_dropout: float = 0.0
     refit: bool = False
@@ -82,6 +86,8 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.max_seconds < 0:
+            raise UsageError(f"max_seconds must not be negative, not {self.max_seconds}")
         for name in ("lr", "tune_lr"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive, not {getattr(self, name)}")

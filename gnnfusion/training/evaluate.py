@@ -17,6 +17,7 @@ from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.schema import Task
 from gnnfusion.training.evidence import kin_matrix, others_shown
 from gnnfusion.training.metrics import score
+from gnnfusion.training.objective import sample_losses
 
 BATCH = 256
 
@@ -72,6 +73,37 @@ def predictions(
         if task.kind == "regression":
             return predicted, None
         return predicted, head.probabilities(out).cpu().numpy()
+
+
+def loss_table(
+    network: FusionNetwork, store: GraphStore, rows: Tensor, shown: int | None = None
+) -> np.ndarray:
+    """Loss of every sample and task ``[n, T]``, NaN where unlabelled.
+
+    Parameters
+    ----------
+    network, store, rows
+        What to compute.
+    shown
+        Place of the task whose label is known wherever it is there; None: nothing is known.
+    """
+
+    def only(masks: Tensor) -> Tensor:
+        visible = torch.zeros_like(masks)
+        visible[:, shown] = masks[:, shown]
+        return visible
+
+    found = outputs(network, store, rows, None if shown is None else only)
+    result = np.full((len(rows), len(found)), np.nan)
+    for place, (task, out) in enumerate(found.items()):
+        known = store.mask(task)[rows]
+        head = network.head(task)
+        device = next(head.parameters()).device
+        target = store.target(task)[rows][known].to(device)
+        with torch.no_grad():
+            loss = sample_losses(head, out[known].to(device), target)
+        result[known.numpy(), place] = loss.double().cpu().numpy()
+    return result
 
 
 def scores(

@@ -19,8 +19,9 @@ from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.fusion.graph import GraphFusion
 from gnnfusion.nn.network import RELATES, FusionNetwork
-from gnnfusion.relatedness.estimators.evidence import losses, paired_gain
+from gnnfusion.relatedness.estimators.evidence import paired_gain
 from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.training.evaluate import loss_table
 from gnnfusion.training.evidence import kin_matrix
 
 BATCH = 256
@@ -96,9 +97,9 @@ def uniform_control(
     """What replacing attention between tasks by uniform costs, as a share of the mean loss."""
     rows = rows[store.masks[rows].any(1)]
     assert isinstance(network.fusion, GraphFusion)
-    learned = losses(network, store, rows, None)
+    learned = loss_table(network, store, rows)
     with network.fusion.uniform_attention(RELATES):
-        uniform = losses(network, store, rows, None)
+        uniform = loss_table(network, store, rows)
     scale = np.nanmean(learned, axis=0)
     a, b = (np.nanmean(x / scale, axis=1) for x in (uniform, learned))
     loss, low, high, p_value = paired_gain(a, b, np.random.default_rng(seed))
