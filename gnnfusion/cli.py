@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,22 @@ def _relate(p: ArgumentParser) -> None:
     p.add_argument("-o", "--out", type=str | None, default=None,
                    help="folder to write; the run folder by default")  # fmt: skip
     _device(p)
+
+
+def _compare(p: ArgumentParser) -> None:
+    """Compare methods fairly on one store; called again, it resumes."""
+    p.add_argument("store", type=str, help="store, or name of a data set (built first, cached)")
+    p.add_argument("-o", "--out", type=str, required=True, help="folder to write")
+    p.add_argument("--fusion", type=str, default="gatv2", help="names, comma-separated, or all")
+    p.add_argument("--sharing", type=str, default="auto", help="names, comma-separated, or all")
+    p.add_argument("--balancing", type=str, default="static", help="names, or all")
+    p.add_argument("--seeds", type=int, default=5, help="final trainings of each method")
+    p.add_argument("--trials", type=int, default=6, help="settings tried for each method")
+    p.add_argument("--trial_seconds", type=float, default=60.0, help="longest training of a trial")
+    p.add_argument("--jobs", type=int | None, default=None, help="processes; one a core by default")
+    p.add_argument("--budget", type=float | None, default=None,
+                   help="seconds after which no training is started")  # fmt: skip
+    p.add_class_arguments(TrainConfig, "base")
 
 
 def _data(p: ArgumentParser) -> None:
@@ -212,6 +230,33 @@ def relate(a: Namespace) -> None:
         print(f"{name}: {path}")
 
 
+def compare(a: Namespace) -> None:
+    from gnnfusion.report.comparison import plot_comparison
+    from gnnfusion.show import comparison_rows, methods, print_table
+    from gnnfusion.training.compare.compare import RESULT
+    from gnnfusion.training.compare.compare import compare as compare_methods
+
+    known = methods()
+    names = {
+        f"{kind}s": tuple(known[kind]) if a[kind] == "all" else tuple(a[kind].split(","))
+        for kind in ("fusion", "sharing", "balancing")
+    }
+    base, out = TrainConfig.from_dict(a["base"].as_dict()), Path(a.out)
+    print(f"every method: {a.trials} trials of at most {a.trial_seconds:g} s, {a.seeds} seeds",
+          file=sys.stderr)  # fmt: skip
+    result = compare_methods(
+        _store(a.store), out, **names, seeds=a.seeds, trials=a.trials, base=base, jobs=a.jobs,
+        trial_seconds=a.trial_seconds, budget=a.budget, say=_progress(),
+    )  # fmt: skip
+    head, rows = comparison_rows(result)
+    print_table(head, rows)
+    for name, reason in result["left_out"].items():
+        print(f"left out: {name}: {reason}")
+    print(result["verdict"])
+    print(f"figure: {plot_comparison(result, out / 'compare.png')}")
+    print(f"results: {out / RESULT}")
+
+
 def data(a: Namespace) -> None:
     from gnnfusion import datasets
     from gnnfusion.datasets.download import get
@@ -253,6 +298,7 @@ COMMANDS: dict[str, Any] = {
     "evaluate": (_evaluate, evaluate),
     "predict": (_predict, predict),
     "relate": (_relate, relate),
+    "compare": (_compare, compare),
     "data": (_data, data),
     "info": (_info, info),
     "demo": (_demo, demo),
@@ -309,6 +355,20 @@ def _print_store(store: Any, path: Path) -> None:
     if problems:
         print(f"{problems} problems, listed in {path / REPORT}")
     print(f"store: {path}")
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """Says lines with how much is done and about how long the rest will take."""
+    began, first = time.monotonic(), list[int]()
+
+    def say(line: str, done: int, total: int) -> None:
+        first.append(done)
+        fresh = done - first[0]
+        left = (time.monotonic() - began) / fresh * (total - done) if fresh else 0.0
+        rest = f", about {left / 60:.0f} min left" if left > 30 else ""
+        print(f"[{done}/{total}{rest}] {line}", file=sys.stderr, flush=True)
+
+    return say
 
 
 def _print_scores(metrics: dict[str, Any]) -> None:

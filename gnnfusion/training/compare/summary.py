@@ -10,13 +10,12 @@ import numpy as np
 from gnnfusion.schema import Task
 
 DRAWS = 4000
-HIGHER, LOWER = ("accuracy",), ("rmse",)
-"""The metric that stands for a task: accuracy where it has classes, else the root mean squared
-error."""
+LOWER = ("rmse",)  # main metrics of which less is better
 
 
 def main_metric(task: Task) -> str:
-    """Name of the metric by which gains are counted."""
+    """The metric by which a task's gains are counted: accuracy where it has classes, else the root
+    mean squared error."""
     return "rmse" if task.kind == "regression" else "accuracy"
 
 
@@ -91,7 +90,7 @@ def summarize(
         ``methods``: one row each with ``valid_score``, ``test_score`` and their spreads over seeds,
         ``gain`` over the control, ``parameters``, ``seconds``, ``metrics`` (task, name: mean and
         spread), ``difference`` of test score from the method that validation prefers, ``low`` and
-        ``high``; ``baselines``; ``best``; ``verdict``.
+        ``high``; ``baselines``; ``main_metrics`` of the tasks; ``best``; ``verdict``.
     """
     rng = np.random.default_rng(seed)
     order = sorted(finals, key=lambda m: np.mean([r["score"] for r in finals[m]]))
@@ -123,6 +122,7 @@ def summarize(
     return {
         "methods": rows,
         "baselines": simple,
+        "main_metrics": {task.name: main_metric(task) for task in tasks},
         "control": control,
         "best": order[0],
         "verdict": verdict(rows, simple),
