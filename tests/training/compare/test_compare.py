@@ -69,7 +69,7 @@ def test_called_again_it_trains_nothing(store, result, monkeypatch):
 
 
 def test_a_final_trial_is_the_training_it_names(store, tmp_path):
-    """Its scores are those of the network that `fit` gives, its shares average to the test score."""
+    """Its scores are those of the network that `fit` gives."""
     trial = Trial(candidate="x", config=SMALL, final=True)
     found = run_trial(store, trial, tmp_path)
     network, keeper = fit(store, SMALL, None)
