@@ -82,9 +82,12 @@ def _evaluate(p: ArgumentParser) -> None:
 
 def _predict(p: ArgumentParser) -> None:
     """Predict the tasks of new raw rows."""
-    p.add_argument("run", type=str, help="run folder")
+    p.add_argument("runs", nargs="+", type=str, metavar="run",
+                   help="run folder; of several, predictions are averaged")  # fmt: skip
     p.add_argument("table", type=str, help="table of new rows")
     p.add_argument("-o", "--out", type=str, required=True, help="CSV or Parquet file to write")
+    p.add_argument("--weights", type=str, default="equal",
+                   help="of several runs: equal, or stack (fitted on validation rows)")  # fmt: skip
     p.add_argument("--given", type=str, default="none",
                    help="label columns to use as evidence: none, auto or names")  # fmt: skip
     p.add_argument("--workers", type=int | None, default=None, help="processes that read media")
@@ -194,12 +197,16 @@ def evaluate(a: Namespace) -> None:
 
 
 def predict(a: Namespace) -> None:
+    from gnnfusion.training.predict import predict as predict_rows
     from gnnfusion.training.run import Run
 
     out = Path(a.out)
     if out.suffix not in (".csv", ".parquet"):
         raise UsageError(f"{out} must end in .csv or .parquet")
-    frame = Run.load(a.run).predict(a.table, given=a.given, device=a.device, workers=a.workers)
+    frame = predict_rows(
+        [Run.load(run) for run in a.runs], a.table, given=a.given, weights=a.weights,
+        device=a.device, workers=a.workers,
+    )  # fmt: skip
     with whole_file(out) as part:
         if out.suffix == ".csv":
             frame.to_csv(part, index=False)

@@ -20,6 +20,8 @@ from gnnfusion.training.metrics import score
 from gnnfusion.training.objective import sample_losses
 
 BATCH = 256
+Prediction = tuple[np.ndarray, np.ndarray | None]
+"""Predicted labels ``[n]`` or ``[n, d]`` and, for class tasks, probabilities ``[n, C]``."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -62,9 +64,7 @@ def outputs(
     return {task: torch.cat(part) for task, part in parts.items()}
 
 
-def predictions(
-    network: FusionNetwork, task: Task, out: Tensor
-) -> tuple[np.ndarray, np.ndarray | None]:
+def predictions(network: FusionNetwork, task: Task, out: Tensor) -> Prediction:
     """Predicted labels and, for class tasks, probabilities ``[n, C]`` from a task's outputs."""
     head = network.head(task.name)
     out = out.to(next(head.parameters()).device)
