@@ -58,10 +58,10 @@ class WindowEncoder(nn.Module):
         before = channels_in
         for place, after in enumerate(channels):
             blocks += [
-                nn.Conv1d(before, after, kernel, stride=1 + (place > 0), padding=kernel // 2,
-                          bias=False),
+                nn.Conv1d(before, after, kernel, padding=kernel // 2, bias=False),
                 ActNorm(after),
                 nn.GELU(),
+                *([nn.MaxPool1d(2, ceil_mode=True)] if place else []),
                 nn.Dropout1d(dropout),
             ]  # fmt: skip
             before = after
