@@ -16,7 +16,8 @@ from gnnfusion.errors import GnnFusionError, UsageError
 from gnnfusion.training.config import TrainConfig
 
 DEVICES = ("auto", "cpu", "cuda")
-SHORT = {"--fusion": "--network.fusion"}  # flags that have a shorter name in `train`
+# Flags that have a shorter name in `train`.
+SHORT = {"--fusion": "--network.fusion", "--sharing": "--network.sharing"}
 
 
 # -- parsers ----------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ class FusionModule(pl.LightningModule):
         count = scored.sum(0)
         self._train_sum += losses.detach().float().cpu() * count
         self._train_count += count
-        return objective(losses, self.weights.to(losses.device)) + self.network.fusion.penalty()
+        return objective(losses, self.weights.to(losses.device)) + self.network.penalty()
 
     def on_validation_epoch_start(self) -> None:
         self._valid_sum.zero_()

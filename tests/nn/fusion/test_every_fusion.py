@@ -13,9 +13,10 @@ from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.methods import load_method
 from gnnfusion.nn.config import NetworkConfig
-from gnnfusion.nn.fusion import FUSIONS, check_labels, find_fusion
+from gnnfusion.nn.fusion import FUSIONS, find_fusion
 from gnnfusion.nn.fusion.trunk import Trunk
 from gnnfusion.nn.network import network_for
+from gnnfusion.nn.sharing import check_labels
 from gnnfusion.schema import Context
 from gnnfusion.training.evidence import draw_shown, kin_matrix
 from gnnfusion.training.objective import task_losses
@@ -195,7 +196,7 @@ def test_known_labels_reach_the_other_tasks_or_are_refused(fusion):
         with pytest.raises(UsageError, match=f"'{fusion}' has no task nodes, so it cannot read"):
             run(network, store, range(10), shown)
         with pytest.raises(UsageError, match="such as gatv2 or transformer"):
-            check_labels(fusion)
+            check_labels(network.config)
         return
     plain, told = (run(network, store, range(10), s)["t0"] for s in (None, shown))
     assert ((plain != told).any(1) == shown[:, 1]).all()
