@@ -196,7 +196,7 @@ def network_for(store: GraphStore, config: NetworkConfig) -> FusionNetwork:
         specs, len(schema.tasks), schema.context is not None, store.given_types
     )
     if sharing_name(config) == "single":
-        from gnnfusion.nn.sharing.single import SingleNetworks
+        from gnnfusion.nn.sharing import single  # not at the top: it is made of networks
 
-        return SingleNetworks(schema, specs, states, sizes, relations, config)
+        return single.make(schema, specs, states, sizes, relations, config)
     return SharedNetwork(schema, specs, states, sizes, relations, config)

@@ -82,3 +82,15 @@ class SingleNetworks(FusionNetwork):
         """Mean over tasks, as the training loss is the mean of theirs."""
         parts = [network.penalty() for _, network in self._each()]
         return sum(parts) / len(parts)
+
+
+def make(
+    schema: Schema,
+    specs: Mapping[str, NodeSpec],
+    states: Mapping[str, Mapping[str, Any]],
+    sizes: Mapping[str, int],
+    relations: tuple[EdgeType, ...],
+    config: NetworkConfig,
+) -> SingleNetworks:
+    """`SingleNetworks`."""
+    return SingleNetworks(schema, specs, states, sizes, relations, config)
