@@ -29,7 +29,7 @@ def test_the_training_loss_falls(sharing, fusion):
     network = NetworkConfig(
         width=8, heads=2, dropout=0.1, fusion=fusion, sharing=sharing, experts=2
     )
-    config = small_config(network=network, epochs=10, lr=0.02, patience=99)
+    config = small_config(network=network, epochs=5, lr=0.04, patience=99)
     _, keeper = fit(learnable(), config, None)
     losses = [sum(row[f"train_{t}"] for t in TASKS) for row in keeper.history]
     assert all(loss == loss for loss in losses)
@@ -81,10 +81,7 @@ def test_a_run_is_trained_by_flag_and_read_back(folder, sharing):
     run = Run.load(folder / sharing)
     assert (run.config.network.fusion, run.config.network.sharing) == ("gatv2", sharing)
     assert f"sharing {sharing}" in (folder / sharing / "README.md").read_text()
-    assert (
-        run.metrics["split_given_others"] == {"valid": {}, "test": {}}
-        or not (run.metrics["split_given_others"])
-    )
+    assert run.metrics["split_given_others"] == {}
     assert run.evaluate(device="cpu")["split"] == run.metrics["split"]
     words = f"the sharing '{sharing}' has no task nodes, so it cannot read known labels"
     with pytest.raises(UsageError, match=words):
