@@ -128,7 +128,9 @@ class FusionModule(pl.LightningModule):
         torch.manual_seed(derived_seed("step", *place))
         visible = shown.to(batch.masks.device) if self.evidence else None
         outputs = self.network(batch, visible)
-        losses = task_losses(self.network, outputs, batch, scored.to(batch.masks.device))
+        losses = task_losses(
+            self.network, outputs, batch, scored.to(batch.masks.device), self.config.label_smoothing
+        )
         count = scored.sum(0)
         self._train_sum += losses.detach().float().cpu() * count
         self._train_count += count
