@@ -48,6 +48,8 @@ _TABLE = (
      f"{DOI}/10.1145/3383313.3412236", True),
     ("mtan", "one trunk; each task attends to the features that it needs",
      f"{ARXIV}/1803.10704", True),
+    ("private", "one trunk; features that all tasks share beside features of each, kept apart",
+     f"{ARXIV}/1608.06019", True),
     ("task_nodes", "one trunk in which tasks are nodes that read modalities and each other",
      f"{ARXIV}/2303.07666", False),
 )  # fmt: skip

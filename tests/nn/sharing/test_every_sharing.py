@@ -18,7 +18,7 @@ from gnnfusion.nn.sharing import SHARINGS, check_labels, refusal, sharing_name
 from gnnfusion.schema import Context
 from gnnfusion.training.objective import task_losses
 
-NAMES = ("hard", "single", "cross_stitch", "mmoe", "ple", "mtan", "task_nodes")
+NAMES = ("hard", "single", "cross_stitch", "mmoe", "ple", "mtan", "private", "task_nodes")
 every = pytest.mark.parametrize("sharing", NAMES)
 CONTEXT = Context(group="g", order="o", before=1, after=1)
 # Pooled, of predictions, with a query per task, with task nodes and gates for each.
@@ -195,7 +195,7 @@ def test_what_does_not_go_together_is_refused_with_the_reason():
             config = NetworkConfig(width=8, heads=2, fusion=fusion, sharing=sharing, experts=1)
             if sharing == "task_nodes" and not method.uses_task_nodes:
                 words = f"the fusion '{fusion}' has no task nodes; share by another, such as hard"
-            elif fusion == "late" and sharing in ("cross_stitch", "mmoe", "ple", "mtan"):
+            elif fusion == "late" and sharing not in ("hard", "single", "task_nodes"):
                 words = f"the sharing '{sharing}' mixes vectors, and the fusion 'late' averages"
             else:
                 network_for(store, config)

@@ -14,6 +14,7 @@ from gnnfusion.nn.fusion.learned_topology import SPARSITY
 from gnnfusion.nn.fusion.pooling import pool_slots
 from gnnfusion.nn.network import network_for
 from gnnfusion.nn.sharing.cross_stitch import CrossStitchUnit
+from gnnfusion.nn.sharing.private import PRICE, overlap
 from gnnfusion.nn.sharing.reader import read_once
 
 kinds = pytest.mark.parametrize("fusion", ["concat", "gatv2"])
@@ -235,6 +236,49 @@ def test_mtan_with_masks_of_ones_is_hard(store, fusion):
     else:
         hard.load_state_dict(net.reader.trunk.state_dict())
     torch.testing.assert_close(net(h, batch), hard(h, batch))
+
+
+# -- private subspaces ------------------------------------------------------------------------
+
+
+@kinds
+@torch.no_grad()
+def test_a_tasks_vector_is_what_is_shared_beside_what_is_its_own(store, fusion):
+    net, h, batch = made(store, fusion, "private")
+    out, z = net(h, batch), net.reader(h, read_once(batch))
+    for place, task in enumerate(TASKS):
+        torch.testing.assert_close(out[:, place, :4], net.shared(z))
+        torch.testing.assert_close(out[:, place, 4:], net.private[task](z))
+
+
+def test_overlap_is_the_share_of_one_space_that_lies_in_the_other():
+    torch.manual_seed(0)
+    q, _ = torch.linalg.qr(torch.randn(8, 8).double())
+    a, b = q[:4], q[4:]
+    scale = 10 * torch.rand(4, 1).double()
+    assert overlap(a, scale * b).item() == pytest.approx(0)
+    assert overlap(a, scale * a).item() == pytest.approx(1)
+    inside = torch.randn(3, 4).double() @ a
+    assert overlap(a, inside).item() == pytest.approx(1)
+    angle = torch.tensor(0.3).double()
+    assert overlap(a, angle.cos() * a + angle.sin() * b).item() == pytest.approx(angle.cos() ** 2)
+
+
+def test_the_penalty_alone_makes_private_features_orthogonal(store):
+    """It can reach zero, for each of the tasks, since both halves fit the width."""
+    net, _, _ = made(store, "concat", "private")
+    assert net.penalty() > 0.1 * PRICE
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        net.penalty().backward()
+        optimizer.step()
+    assert net.penalty() < 1e-3 * PRICE
+    for own in net.private.values():
+        cosine = torch.nn.functional.cosine_similarity(
+            net.shared.weight[:, None], own.weight[None], dim=2
+        )
+        assert cosine.abs().max() < 0.1
 
 
 # -- single -----------------------------------------------------------------------------------
