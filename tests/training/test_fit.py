@@ -204,7 +204,7 @@ def test_a_run_killed_in_mid_epoch_ends_as_the_unbroken_one(store, tmp_path):
 def test_a_run_that_died_between_training_and_metrics_is_finished(store, tmp_path, monkeypatch):
     import gnnfusion.training.fit as module
 
-    def fail(*args):
+    def fail(*args, **settings):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as m:
