@@ -18,7 +18,8 @@ from gnnfusion.training.config import TrainConfig
 from gnnfusion.whole import whole_file, write_json
 
 DEVICES = ("auto", "cpu", "cuda")
-SHORT = {"--fusion": "--network.fusion"}  # flags that have a shorter name in `train`
+# Flags that have a shorter name in `train`.
+SHORT = {"--fusion": "--network.fusion", "--sharing": "--network.sharing"}
 
 
 # -- parsers ----------------------------------------------------------------------------------

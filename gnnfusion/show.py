@@ -86,8 +86,13 @@ def _percent(value: float | None) -> str:
 def methods() -> dict[str, dict[str, dict[str, str]]]:
     """Every method by what it is for and its name: a summary and a reference."""
     from gnnfusion.nn.fusion import FUSIONS
+    from gnnfusion.nn.sharing import SHARINGS
 
-    tables: dict[str, Mapping[str, Method]] = {"fusion": FUSIONS, "sharing": {}, "balancing": {}}
+    tables: dict[str, Mapping[str, Method]] = {
+        "fusion": FUSIONS,
+        "sharing": SHARINGS,
+        "balancing": {},
+    }
     return {
         kind: {n: {"summary": m.summary, "reference": m.reference} for n, m in table.items()}
         for kind, table in tables.items()

@@ -47,12 +47,15 @@ class TrainConfig:
         machine's speed; 0 sets no limit.
     evidence
         Share of training samples some of whose labels are shown to the network; of the others all
-        are hidden. 0 switches known labels off, and so does a fusion without task nodes, which
+        are hidden. 0 switches known labels off, and so does a network without task nodes, which
         cannot read them.
     modality_dropout
         Probability with which a training step leaves out each modality of a sample; never all it
         has. Teaches every modality to serve on its own, without the noise that dropping single
         units adds to tasks that need precision.
+    label_smoothing
+        Share of each class label that is spread evenly over all classes in training (not in any
+        score); keeps probabilities from 0 and 1.
     refit
         Train on train + valid for exactly `epochs` epochs and keep the last weights; for settings
         that cross-validation has chosen.
@@ -77,6 +80,7 @@ class TrainConfig:
     max_seconds: float = 0.0
     evidence: float = 0.5
     modality_dropout: float = 0.0
+    label_smoothing: float = 0.0
     refit: bool = False
     seed: int = 0
     device: str = "auto"
@@ -93,10 +97,11 @@ class TrainConfig:
                 raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
         if not 0 <= self.evidence <= 1:
             raise UsageError(f"evidence must lie between 0 and 1, not {self.evidence}")
-        if not 0 <= self.modality_dropout < 1:
-            raise UsageError(
-                f"modality_dropout must be at least 0 and below 1, not {self.modality_dropout}"
-            )
+        for name in ("modality_dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(
+                    f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
+                )
         if self.schedule not in ("cosine", "constant"):
             raise UsageError(f"unknown schedule {self.schedule!r}; use cosine or constant")
         if self.precision not in PRECISIONS:

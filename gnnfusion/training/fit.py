@@ -146,7 +146,8 @@ def _prepare(out: Path, store: GraphStore, config: TrainConfig) -> None:
     plain = config.to_dict()
     if (out / "config.yaml").is_file():
         check_same_store(out, store)
-        before = yaml.safe_load((out / "config.yaml").read_text())
+        # Read as settings: a run of an earlier version names fewer of them, and had the defaults.
+        before = Run(out).config.to_dict()
         changed = [k for k in plain if k != "device" and before.get(k) != plain[k]]
         if changed:
             raise UsageError(

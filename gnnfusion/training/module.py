@@ -128,11 +128,13 @@ class FusionModule(pl.LightningModule):
         torch.manual_seed(derived_seed("step", *place))
         visible = shown.to(batch.masks.device) if self.evidence else None
         outputs = self.network(batch, visible)
-        losses = task_losses(self.network, outputs, batch, scored.to(batch.masks.device))
+        losses = task_losses(
+            self.network, outputs, batch, scored.to(batch.masks.device), self.config.label_smoothing
+        )
         count = scored.sum(0)
         self._train_sum += losses.detach().float().cpu() * count
         self._train_count += count
-        return objective(losses, self.weights.to(losses.device)) + self.network.fusion.penalty()
+        return objective(losses, self.weights.to(losses.device)) + self.network.penalty()
 
     def on_validation_epoch_start(self) -> None:
         self._valid_sum.zero_()

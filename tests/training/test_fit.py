@@ -331,6 +331,8 @@ def test_settings_go_to_yaml_and_back(tmp_path):
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"lr": -1.0}, "lr must be positive, not -1.0"),
         ({"evidence": 1.5}, "evidence must lie between 0 and 1, not 1.5"),
+        ({"modality_dropout": 1.0}, "modality_dropout must be at least 0 and below 1, not 1.0"),
+        ({"label_smoothing": -0.1}, "label_smoothing must be at least 0 and below 1, not -0.1"),
         ({"schedule": "step"}, "unknown schedule 'step'; use cosine or constant"),
         ({"device": "tpu"}, "unknown device 'tpu'; use auto, cpu or cuda"),
     ],

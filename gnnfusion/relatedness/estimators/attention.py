@@ -18,7 +18,7 @@ from gnnfusion.errors import UsageError
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.fusion.graph import GraphFusion
-from gnnfusion.nn.network import RELATES, FusionNetwork
+from gnnfusion.nn.network import RELATES, FusionNetwork, SharedNetwork
 from gnnfusion.relatedness.estimators.evidence import paired_gain
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import loss_table
@@ -37,6 +37,11 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         raise UsageError(
             f"the fusion {fusion!r} has no attention among tasks alone; use --method labels, or "
             f"train with {' or '.join(FUSIONS_WITH_ATTENTION)}"
+        )
+    if not network.reads_labels:
+        raise UsageError(
+            f"the sharing {network.config.sharing!r} has no task nodes, so no attention among "
+            "them; use --method labels, or train with --sharing task_nodes"
         )
     if RELATES not in topology_of(store).types(
         {m: store.spec(m) for m in store.schema.modality_names}, len(store.schema.tasks),
@@ -78,6 +83,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
 def sample_attention(network: FusionNetwork, store: GraphStore, rows: Tensor) -> np.ndarray:
     """Mean over layers and heads of attention, ``[n, T, T]``: from source i to target j."""
     topology, count = topology_of(store), len(store.schema.tasks)
+    assert isinstance(network, SharedNetwork)
     assert isinstance(network.fusion, GraphFusion)
     device = next(network.parameters()).device
     parts = []
@@ -96,6 +102,7 @@ def uniform_control(
 ) -> dict[str, float | bool | str]:
     """What replacing attention between tasks by uniform costs, as a share of the mean loss."""
     rows = rows[store.masks[rows].any(1)]
+    assert isinstance(network, SharedNetwork)
     assert isinstance(network.fusion, GraphFusion)
     learned = loss_table(network, store, rows)
     with network.fusion.uniform_attention(RELATES):
