@@ -70,6 +70,10 @@ def _train(p: ArgumentParser) -> None:
     p.add_argument("store", type=str, help="store, or name of a data set (built first, cached)")
     p.add_argument("-o", "--out", type=str, required=True, help="run folder to write")
     p.add_argument("--config", action="config", help="file of settings; flags override it")
+    p.add_argument("--auto", action="store_true",
+                   help="compare methods first, in OUT-compare, and train the one preferred")  # fmt: skip
+    p.add_argument("--budget", type=float | None, default=None,
+                   help="with --auto: seconds after which the comparison starts no training")  # fmt: skip
     p.add_class_arguments(TrainConfig, as_group=False)
 
 
@@ -182,9 +186,17 @@ def train(a: Namespace) -> None:
     from gnnfusion.training.fit import train as train_run
 
     values = a.as_dict()
-    settings = {k: v for k, v in values.items() if k not in ("store", "out", "config")}
-    config = TrainConfig.from_dict(settings)
-    run = train_run(_store(a.store), a.out, config, progress=sys.stderr.isatty())
+    other = ("store", "out", "config", "auto", "budget")
+    config = TrainConfig.from_dict({k: v for k, v in values.items() if k not in other})
+    store = _store(a.store)
+    if a.auto:
+        from gnnfusion.training.compare.auto import choose_settings
+
+        config, verdict = choose_settings(
+            store, f"{a.out}-compare", config, budget=a.budget, say=_progress()
+        )
+        print(verdict)
+    run = train_run(store, a.out, config, progress=sys.stderr.isatty())
     _print_scores(run.metrics)
     print(f"run: {run.path}")
 
