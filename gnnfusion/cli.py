@@ -71,9 +71,9 @@ def _train(p: ArgumentParser) -> None:
     p.add_argument("-o", "--out", type=str, required=True, help="run folder to write")
     p.add_argument("--config", action="config", help="file of settings; flags override it")
     p.add_argument("--auto", action="store_true",
-                   help="compare methods first, in OUT-compare, and train the one preferred")  # fmt: skip
+                   help="compare methods in OUT-compare, and train the preferred one")  # fmt: skip
     p.add_argument("--budget", type=float | None, default=None,
-                   help="with --auto: seconds after which the comparison starts no training")  # fmt: skip
+                   help="with --auto: seconds for the comparison")  # fmt: skip
     p.add_class_arguments(TrainConfig, as_group=False)
 
 
