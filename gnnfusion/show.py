@@ -59,8 +59,13 @@ def edge_rows(graph: TaskGraph) -> list[list[str]]:
 def methods() -> dict[str, dict[str, dict[str, str]]]:
     """Every method by what it is for and its name: a summary and a reference."""
     from gnnfusion.nn.fusion import FUSIONS
+    from gnnfusion.training.balancing import BALANCINGS
 
-    tables: dict[str, Mapping[str, Method]] = {"fusion": FUSIONS, "sharing": {}, "balancing": {}}
+    tables: dict[str, Mapping[str, Method]] = {
+        "fusion": FUSIONS,
+        "sharing": {},
+        "balancing": BALANCINGS,
+    }
     return {
         kind: {n: {"summary": m.summary, "reference": m.reference} for n, m in table.items()}
         for kind, table in tables.items()

@@ -11,6 +11,7 @@ import yaml
 
 from gnnfusion.errors import UsageError
 from gnnfusion.nn.config import NetworkConfig
+from gnnfusion.training.balancing import check_precision, find_balancing
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -48,6 +49,12 @@ class TrainConfig:
         Probability with which a training step leaves out each modality of a sample; never all it
         has. Teaches every modality to serve on its own, without the noise that dropping single
         units adds to tasks that need precision.
+    balancing
+        How the losses of several tasks become one step; ``gnnfusion info --methods`` lists the
+        names.
+    log_interference
+        Compare the tasks' gradients every so many steps, and write ``interference.csv``; 0 never
+        does.
     refit
         Train on train + valid for exactly `epochs` epochs and keep the last weights; for settings
         that cross-validation has chosen.
@@ -70,6 +77,8 @@ class TrainConfig:
     patience: int = 15
     evidence: float = 0.5
     modality_dropout: float = 0.0
+    balancing: str = "static"
+    log_interference: int = 0
     refit: bool = False
     seed: int = 0
     device: str = "auto"
@@ -87,12 +96,16 @@ class TrainConfig:
             raise UsageError(
                 f"modality_dropout must be at least 0 and below 1, not {self.modality_dropout}"
             )
+        find_balancing(self.balancing)
+        if self.log_interference < 0:
+            raise UsageError(f"log_interference must be at least 0, not {self.log_interference}")
         if self.schedule not in ("cosine", "constant"):
             raise UsageError(f"unknown schedule {self.schedule!r}; use cosine or constant")
         if self.precision not in PRECISIONS:
             raise UsageError(
                 f"unknown precision {self.precision!r}; use one of {', '.join(PRECISIONS)}"
             )
+        check_precision(self.balancing, self.precision)
         if self.device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"unknown device {self.device!r}; use auto, cpu or cuda")
 

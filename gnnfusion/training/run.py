@@ -90,6 +90,15 @@ class Run:
         with (self.path / "history.csv").open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
+    @property
+    def interference(self) -> list[dict[str, str]]:
+        """Rows of ``interference.csv``, one a pair of tasks and epoch; `RunError` if not logged."""
+        path = self.path / "interference.csv"
+        if not path.is_file():
+            raise RunError(f"{self.path} logged no interference; train with log_interference")
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
     def store(self) -> GraphStore:
         """The store that the run was trained on; `RunError` if it is gone."""
         from gnnfusion.graphs.store import GraphStore
