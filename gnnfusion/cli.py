@@ -164,6 +164,11 @@ def train(a: Namespace) -> None:
     config = TrainConfig.from_dict(settings)
     run = train_run(_store(a.store), a.out, config, progress=sys.stderr.isatty())
     _print_scores(run.metrics)
+    if config.log_interference:
+        from gnnfusion.report.figures import plot_interference
+
+        place = run.path / "figures" / "interference.png"
+        print(f"interference: {plot_interference(run.interference, place)}")
     print(f"run: {run.path}")
 
 

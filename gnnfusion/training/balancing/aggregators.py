@@ -51,7 +51,7 @@ class Aggregation(Balancer):
         self.combine, self.sums = combine, sums
 
     def forward(self, losses: Tensor, present: Tensor, split: Split) -> Tensor:
-        places = present.nonzero().squeeze(1)
+        places = self.counted(present)
         own = list(split.own)
         rows = task_gradients(self.scaled(losses)[places], [*split.shared, *own])
         shared = [row[: len(split.shared)] for row in rows]

@@ -31,7 +31,8 @@ class Balancer(nn.Module):
     r"""Base of all methods; `forward` is what a method defines.
 
     A balancer works on :math:`\ell_t = T w_t L_t` with the schema's weights :math:`w` (equal ones
-    leave the losses as they are) and sees only the tasks with a scored label in the step. What it
+    leave the losses as they are) and sees only the tasks with a scored label in the step (and a
+    weight above zero). What it
     makes of those k tasks counts as k/T of a step over all T, as with static weights, where a task
     without labels adds nothing and takes nothing from the others. All that it remembers is in its
     `state_dict`, by task; of a task that is absent nothing is changed.
@@ -78,6 +79,10 @@ class Balancer(nn.Module):
             Held-out losses over those of the best constant prediction, ``[T]``.
         """
 
+    def counted(self, present: Tensor) -> Tensor:
+        """Places of the tasks that count in a step: present, and of a weight above zero."""
+        return (present & (self.weights > 0)).nonzero().squeeze(1)
+
     def scaled(self, losses: Tensor) -> Tensor:
         """Losses times the schema's weights, which have the mean one here, ``[T]``."""
         return losses * (self.weights * len(losses))
@@ -87,7 +92,7 @@ class Weigher(Balancer):
     """A method that gives every loss a factor; `weigh` is what it defines."""
 
     def forward(self, losses: Tensor, present: Tensor, split: Split) -> Tensor:
-        places = present.nonzero().squeeze(1)
+        places = self.counted(present)
         factors = torch.zeros_like(losses)
         if len(places):
             scaled = self.scaled(losses)[places]

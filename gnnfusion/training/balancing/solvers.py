@@ -39,7 +39,7 @@ def fair_weights(gramian: np.ndarray, alpha: float) -> np.ndarray:
     """
     power = 1 / alpha
     # Gradients that cancel each other exactly have no solution; this bounds their weights.
-    gramian = gramian + 1e-7 * np.eye(len(gramian))
+    gramian = gramian + 1e-10 * np.eye(len(gramian))
 
     def value(x: np.ndarray) -> float:
         utility = np.log(x) if power == 1 else x ** (1 - power) / (1 - power)
