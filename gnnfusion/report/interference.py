@@ -35,6 +35,8 @@ def plot_interference(rows: Sequence[Mapping[str, Any]], path: str | Path) -> Pa
     UsageError
         There are no rows.
     """
+    from matplotlib.ticker import MaxNLocator
+
     if not rows:
         raise UsageError("there is no interference to draw: no two tasks were labelled together")
     epochs = sorted({int(row["epoch"]) for row in rows})
@@ -69,7 +71,7 @@ def plot_interference(rows: Sequence[Mapping[str, Any]], path: str | Path) -> Pa
         axes.set_xlabel("epoch", fontsize=8, color=FAINT)
         axes.set_yticks(np.arange(len(names)) + 0.5, names if n == 0 else [""] * len(names))
         axes.tick_params(labelsize=8, length=0)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         bar = figure.add_axes(
             ((left + 3.2 * n + 2.45) / width, 0.65 / height, 0.08 / width, tall / height)
         )

@@ -58,9 +58,9 @@ class Aggregation(Balancer):
         # A product with a constant has that constant as its gradient.
         total = losses.new_zeros((), requires_grad=True) * 0.0
         for place, parameter in enumerate(own, start=len(split.shared)):
-            found = [row[place] for row in rows if row[place] is not None]
-            if found:
-                total = total + (parameter * sum(found)).sum() / len(losses)
+            for gradient in (row[place] for row in rows):
+                if gradient is not None:
+                    total = total + (parameter * gradient).sum() / len(losses)
         if not rows or not split.shared:
             return total
         with torch.no_grad():
@@ -94,8 +94,14 @@ def by_gramian(weighting: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tens
 
 
 def by_arrays(solver: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
-    """The same for a function of arrays in double precision."""
-    return by_gramian(lambda gramian: torch.from_numpy(solver(gramian.double().numpy())))
+    """The same for a function of arrays in double precision, in which no eigenvalue is negative."""
+
+    def combine(matrix: Tensor) -> Tensor:
+        precise = matrix.double()
+        weights = torch.from_numpy(solver((precise @ precise.T).cpu().numpy()))
+        return weights.to(matrix) @ matrix
+
+    return combine
 
 
 def trimmed_mean(matrix: Tensor) -> Tensor:
@@ -125,7 +131,7 @@ class GradVac(Aggregation):
 
     def turn(self, gramian: Tensor) -> Tensor:
         pairs = torch.meshgrid(self.places, self.places, indexing="ij")
-        weighting = aggregation.GradVacWeighting()
+        weighting: Any = aggregation.GradVacWeighting()
         weighting._phi_t = self.goals[pairs].to(gramian)
         weighting._state_key = (len(gramian), gramian.dtype)
         weights: Tensor = weighting(gramian)

@@ -28,7 +28,7 @@ def fair_weights(gramian: np.ndarray, alpha: float) -> np.ndarray:
     Parameters
     ----------
     gramian
-        Inner products of the gradients ``[k, k]``, of trace one.
+        Inner products of the gradients ``[k, k]`` in double precision, of trace one.
     alpha
         1 or above.
 
@@ -39,22 +39,22 @@ def fair_weights(gramian: np.ndarray, alpha: float) -> np.ndarray:
     """
     power = 1 / alpha
     # Gradients that cancel each other exactly have no solution; this bounds their weights.
-    gramian = gramian + 1e-10 * np.eye(len(gramian))
+    gramian = gramian + 1e-8 * np.eye(len(gramian))
 
-    def value(x: np.ndarray) -> float:
-        utility = np.log(x) if power == 1 else x ** (1 - power) / (1 - power)
-        return float(0.5 * x @ gramian @ x - utility.sum())
+    def slope(x: np.ndarray) -> np.ndarray:
+        found: np.ndarray = gramian @ x - x**-power
+        return found
 
     x = np.ones(len(gramian))
     for _ in range(200):
-        slope = gramian @ x - x**-power
-        step = np.linalg.solve(gramian + np.diag(power * x ** (-power - 1)), -slope)
-        fall = float(-slope @ step)
-        if fall < 1e-14 * max(1.0, abs(value(x))):
+        here = slope(x)
+        if np.abs(here * x**power).max() < 1e-5:
             return x
-        length = 1.0
+        step = np.linalg.solve(gramian + np.diag(power * x ** (-power - 1)), -here)
+        # Halved until the slope along it has shrunk as it should; the value would be too coarse.
+        length, along = 1.0, abs(here @ step)
         while (x + length * step).min() <= 0 or (
-            value(x + length * step) > value(x) - 1e-4 * length * fall and length > 1e-9
+            abs(slope(x + length * step) @ step) > (1 - length / 2) * along
         ):
             length /= 2
         x = x + length * step

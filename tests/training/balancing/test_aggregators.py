@@ -90,17 +90,19 @@ def test_aligned_mtl_makes_orthogonal_gradients_equally_long():
     torch.testing.assert_close(aggregate("aligned_mtl", matrix), torch.full((3,), 1 / 3))
 
 
-@given(seed=seeds, count=st.integers(1, 8), alpha=st.sampled_from([1.0, 2.0, 5.0]))
+@given(seed=seeds, count=st.integers(1, 8), alpha=st.sampled_from([1.0, 2.0]))
 @settings(max_examples=60)
 def test_fair_weights_solve_their_equation(seed, count, alpha):
-    """Also for more gradients than dimensions, nearly parallel and very unequal ones."""
+    """Also for more gradients than dimensions, nearly parallel, opposed and very unequal ones."""
     matrix = rows(count, size=5, seed=seed).double()
     matrix *= torch.logspace(0, -3, count, dtype=torch.double).unsqueeze(1)
     matrix += matrix[:1] * (seed % 3)
+    if seed % 5 == 0 and count > 1:
+        matrix[1] = -matrix[0]
     gramian = (matrix @ matrix.T / matrix.square().sum()).numpy()
     x = fair_weights(gramian, alpha)
     assert (x > 0).all()
-    left, right = (gramian + 1e-10 * np.eye(count)) @ x, x ** (-1 / alpha)
+    left, right = (gramian + 1e-8 * np.eye(count)) @ x, x ** (-1 / alpha)
     np.testing.assert_allclose(left / right, 1.0, atol=1e-4)
 
 
@@ -218,7 +220,7 @@ def test_the_direction_does_not_depend_on_the_scale_of_one_task(name, scale, see
 
 @pytest.mark.parametrize("name", AGGREGATORS)
 def test_equal_gradients_stay_what_they_are(name):
-    """All are means: where tasks agree they give what the mean gives, and CAGrad half as much more."""
+    """All are means, so where tasks agree they give the mean; CAGrad goes half a length beyond."""
     matrix = rows(1).expand(3, -1).contiguous()
     expected = matrix[0] * (1.5 if name == "cagrad" else 1.0)
     torch.testing.assert_close(aggregate(name, matrix), expected, rtol=1e-3, atol=1e-3)
