@@ -152,9 +152,6 @@ class FusionModule(pl.LightningModule):
             every = self.config.log_interference
             if every and self.global_step % every == 0:
                 self.interference.add(losses, present, self.split)
-            torch.manual_seed(
-                derived_seed("balancing", self.config.seed, self.current_epoch, batch_idx)
-            )
             balanced: Tensor = self.balancer(losses.float(), present, self.split)
         return balanced + self.network.fusion.penalty()
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from random_stores import make_store
 from small_runs import SPLIT, small_config, small_store
 from toy_losses import STATEFUL
 
@@ -20,10 +21,14 @@ from gnnfusion.training.run import Run
 TASKS = ("t0", "t1", "t2")
 
 
+def vectors(**more):
+    return make_store(("vector", "vector"), samples=len(SPLIT), split=SPLIT, most=1, **more)
+
+
 @pytest.fixture(scope="module")
 def learnable():
     """Targets that follow from the first modality, where it is there; much is missing."""
-    store = small_store(missing=0.3, unlabelled=0.5, most=1)
+    store = vectors(missing=0.3, unlabelled=0.5)
     ptr = store.nodes("m0").ptr
     x = torch.zeros(len(store))
     x[ptr.diff() > 0] = store.nodes("m0").x[:, 0]
@@ -37,14 +42,14 @@ def learnable():
 
 
 def config(name, **changes):
-    network = NetworkConfig(width=8, layers=1, heads=2, dropout=0.1)
-    values = {"network": network, "epochs": 8, "lr": 0.02, "patience": 99, "batch_size": 5}
+    network = NetworkConfig(width=8, layers=1, heads=2, dropout=0.1, fusion="average")
+    values = {"network": network, "epochs": 5, "lr": 0.02, "patience": 99, "batch_size": 5}
     return small_config(balancing=name, **{**values, **changes})
 
 
 @pytest.mark.parametrize("name", BALANCINGS)
 def test_the_training_loss_falls_and_no_step_stalls(name, learnable, monkeypatch):
-    """Five samples a step, so that tasks come and go; every shared parameter gets a gradient."""
+    """Four samples a step, so that tasks come and go; every shared parameter gets a gradient."""
     stalled, reached, lacking = [], {}, []
 
     def look(module, optimizer):
@@ -64,27 +69,25 @@ def test_the_training_loss_falls_and_no_step_stalls(name, learnable, monkeypatch
     plain = FusionModule.losses_of
     monkeypatch.setattr(FusionModule, "on_before_optimizer_step", look)
     monkeypatch.setattr(FusionModule, "losses_of", losses_of)
-    _, keeper = fit(learnable, config(name), None)
+    network, keeper = fit(learnable, config(name, batch_size=4), None)
     losses = [sum(row[f"train_{t}"] for t in TASKS) for row in keeper.history]
     assert all(loss == loss for loss in losses)
     assert losses[-1] < 0.9 * losses[0]
-    assert sum(lacking) > 10
+    assert sum(lacking) >= 5
     assert not any(stalled)
-    # Nothing reads what a last layer writes into modality nodes.
-    unread = [k for k, any_ in reached.items() if not any_ and "m0" not in k and "m1" not in k]
-    assert unread == []
+    assert len(reached) == len(list(network.parameters()))
+    assert all(reached.values()), [name for name, any_ in reached.items() if not any_]
 
 
 @pytest.mark.parametrize("name", [*STATEFUL, "pcgrad"])
 def test_a_run_broken_off_ends_as_the_unbroken_one(name, tmp_path, monkeypatch):
-    store = small_store(unlabelled=0.5)
-    network = NetworkConfig(width=8, layers=1, heads=2, dropout=0.1, fusion="average")
-    settings = config(name, network=network, epochs=4, batch_size=10, log_interference=2)
+    store = vectors(unlabelled=0.6)
+    settings = config(name, epochs=3, batch_size=14, log_interference=2)
     whole = train(store, tmp_path / "whole", settings, logs=False)
     plain = FusionModule.training_step
 
     def dying(self, batch, index):
-        if (self.current_epoch, index) == (3, 1):
+        if (self.current_epoch, index) == (2, 1):
             raise KeyboardInterrupt
         return plain(self, batch, index)
 
@@ -100,7 +103,7 @@ def test_a_run_broken_off_ends_as_the_unbroken_one(name, tmp_path, monkeypatch):
 
 
 def test_interference_is_logged_and_read_back(tmp_path):
-    store = small_store(unlabelled=0.3)
+    store = vectors(unlabelled=0.3)
     run = train(store, tmp_path / "run", config("static", epochs=2, log_interference=1), logs=False)
     rows = run.interference
     assert {(r["task_a"], r["task_b"]) for r in rows} == {("t0", "t1"), ("t0", "t2"), ("t1", "t2")}
@@ -129,24 +132,24 @@ def test_famo_is_told_the_same_losses_after_the_step(monkeypatch):
         found.append((self.before, self.scaled(losses)[self.places]))
 
     monkeypatch.setattr(famo, "after_step", after_step)
-    fit(small_store(), config("famo", epochs=1, lr=1e-12), None)
+    fit(vectors(), config("famo", epochs=1, lr=1e-12), None)
     assert len(found) == 8
     for before, after in found:
         torch.testing.assert_close(before, after, rtol=1e-5, atol=1e-6)
     found.clear()
-    fit(small_store(), config("famo", epochs=1, lr=0.05), None)
+    fit(vectors(), config("famo", epochs=1, lr=0.05), None)
     assert not any(torch.allclose(before, after) for before, after in found[1:])
 
 
 @pytest.mark.parametrize("name", ["gradnorm", "famo", "upgrad"])
 def test_half_precision_trains(name):
-    _, keeper = fit(small_store(), config(name, epochs=2, precision="bf16-mixed"), None)
+    _, keeper = fit(small_store(), config(name, epochs=1, precision="bf16-mixed"), None)
     assert all(row[f"train_{t}"] == row[f"train_{t}"] for row in keeper.history for t in TASKS)
 
 
 def test_a_refit_measures_performance_on_its_training_rows():
-    network, keeper = fit(small_store(), config("performance", epochs=3, refit=True), None)
-    static, _ = fit(small_store(), config("static", epochs=3, refit=True), None)
+    network, keeper = fit(vectors(), config("performance", epochs=3, refit=True), None)
+    static, _ = fit(vectors(), config("static", epochs=3, refit=True), None)
     assert len(keeper.history) == 3
     pairs = zip(network.parameters(), static.parameters(), strict=True)
     assert any(not torch.equal(a, b) for a, b in pairs)
@@ -157,7 +160,7 @@ def test_what_is_not_installed_is_said_before_a_folder_is_made(tmp_path, monkeyp
 
     monkeypatch.setattr(_mixins, "find_spec", lambda package: None)
     with pytest.raises(UsageError, match="pip install torchjd quadprog qpsolvers"):
-        train(small_store(), tmp_path / "run", config("upgrad"))
+        train(vectors(), tmp_path / "run", config("upgrad"))
     assert not (tmp_path / "run").exists()
 
 
