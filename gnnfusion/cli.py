@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
+import time
+from collections.abc import Callable
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from jsonargparse import Namespace
 from gnnfusion import __version__
 from gnnfusion.errors import GnnFusionError, UsageError
 from gnnfusion.training.config import TrainConfig
+from gnnfusion.whole import whole_file, write_json
 
 DEVICES = ("auto", "cpu", "cuda")
-SHORT = {"--fusion": "--network.fusion"}  # flags that have a shorter name in `train`
+# Flags that have a shorter name in `train`.
+SHORT = {"--fusion": "--network.fusion", "--sharing": "--network.sharing"}
 
 
 # -- parsers ----------------------------------------------------------------------------------
@@ -80,9 +83,12 @@ def _evaluate(p: ArgumentParser) -> None:
 
 def _predict(p: ArgumentParser) -> None:
     """Predict the tasks of new raw rows."""
-    p.add_argument("run", type=str, help="run folder")
+    p.add_argument("runs", nargs="+", type=str, metavar="run",
+                   help="run folder; of several, predictions are averaged")  # fmt: skip
     p.add_argument("table", type=str, help="table of new rows")
     p.add_argument("-o", "--out", type=str, required=True, help="CSV or Parquet file to write")
+    p.add_argument("--weights", type=str, default="equal",
+                   help="of several runs: equal, or stack (fitted on validation rows)")  # fmt: skip
     p.add_argument("--given", type=str, default="none",
                    help="label columns to use as evidence: none, auto or names")  # fmt: skip
     p.add_argument("--workers", type=int | None, default=None, help="processes that read media")
@@ -98,6 +104,22 @@ def _relate(p: ArgumentParser) -> None:
     p.add_argument("-o", "--out", type=str | None, default=None,
                    help="folder to write; the run folder by default")  # fmt: skip
     _device(p)
+
+
+def _compare(p: ArgumentParser) -> None:
+    """Compare methods fairly on one store; called again, it resumes."""
+    p.add_argument("store", type=str, help="store, or name of a data set (built first, cached)")
+    p.add_argument("-o", "--out", type=str, required=True, help="folder to write")
+    p.add_argument("--fusion", type=str, default="gatv2", help="names, comma-separated, or all")
+    p.add_argument("--sharing", type=str, default="auto", help="names, comma-separated, or all")
+    p.add_argument("--balancing", type=str, default="static", help="names, or all")
+    p.add_argument("--seeds", type=int, default=5, help="final trainings of each method")
+    p.add_argument("--trials", type=int, default=6, help="settings tried for each method")
+    p.add_argument("--trial_seconds", type=float, default=60.0, help="longest training of a trial")
+    p.add_argument("--jobs", type=int | None, default=None, help="processes; one a core by default")
+    p.add_argument("--budget", type=float | None, default=None,
+                   help="seconds after which no training is started")  # fmt: skip
+    p.add_class_arguments(TrainConfig, "base")
 
 
 def _data(p: ArgumentParser) -> None:
@@ -181,19 +203,21 @@ def evaluate(a: Namespace) -> None:
 
 
 def predict(a: Namespace) -> None:
+    from gnnfusion.training.predict import predict as predict_rows
     from gnnfusion.training.run import Run
 
     out = Path(a.out)
     if out.suffix not in (".csv", ".parquet"):
         raise UsageError(f"{out} must end in .csv or .parquet")
-    frame = Run.load(a.run).predict(a.table, given=a.given, device=a.device, workers=a.workers)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    if out.suffix == ".csv":
-        frame.to_csv(part, index=False)
-    else:
-        frame.to_parquet(part, index=False)
-    part.rename(out)
+    frame = predict_rows(
+        [Run.load(run) for run in a.runs], a.table, given=a.given, weights=a.weights,
+        device=a.device, workers=a.workers,
+    )  # fmt: skip
+    with whole_file(out) as part:
+        if out.suffix == ".csv":
+            frame.to_csv(part, index=False)
+        else:
+            frame.to_parquet(part, index=False)
     bad = frame[frame["problem"] != ""]
     for row in bad.itertuples(index=False):
         print(f"row {row[0]!r}: {row.problem}", file=sys.stderr)
@@ -217,6 +241,33 @@ def relate(a: Namespace) -> None:
               f"{graph.control['verdict']}")  # fmt: skip
     for name, path in made.items():
         print(f"{name}: {path}")
+
+
+def compare(a: Namespace) -> None:
+    from gnnfusion.report.comparison import plot_comparison
+    from gnnfusion.show import comparison_rows, methods, print_table
+    from gnnfusion.training.compare.compare import RESULT
+    from gnnfusion.training.compare.compare import compare as compare_methods
+
+    known = methods()
+    names = {
+        f"{kind}s": tuple(known[kind]) if a[kind] == "all" else tuple(a[kind].split(","))
+        for kind in ("fusion", "sharing", "balancing")
+    }
+    base, out = TrainConfig.from_dict(a["base"].as_dict()), Path(a.out)
+    print(f"every method: {a.trials} trials of at most {a.trial_seconds:g} s, {a.seeds} seeds",
+          file=sys.stderr)  # fmt: skip
+    result = compare_methods(
+        _store(a.store), out, **names, seeds=a.seeds, trials=a.trials, base=base, jobs=a.jobs,
+        trial_seconds=a.trial_seconds, budget=a.budget, say=_progress(),
+    )  # fmt: skip
+    head, rows = comparison_rows(result)
+    print_table(head, rows)
+    for name, reason in result["left_out"].items():
+        print(f"left out: {name}: {reason}")
+    print(result["verdict"])
+    print(f"figure: {plot_comparison(result, out / 'compare.png')}")
+    print(f"results: {out / RESULT}")
 
 
 def data(a: Namespace) -> None:
@@ -260,6 +311,7 @@ COMMANDS: dict[str, Any] = {
     "evaluate": (_evaluate, evaluate),
     "predict": (_predict, predict),
     "relate": (_relate, relate),
+    "compare": (_compare, compare),
     "data": (_data, data),
     "info": (_info, info),
     "demo": (_demo, demo),
@@ -318,6 +370,20 @@ def _print_store(store: Any, path: Path) -> None:
     print(f"store: {path}")
 
 
+def _progress() -> Callable[[str, int, int], None]:
+    """Says lines with how much is done and about how long the rest will take."""
+    began, first = time.monotonic(), list[int]()
+
+    def say(line: str, done: int, total: int) -> None:
+        first.append(done)
+        fresh = done - first[0]
+        left = (time.monotonic() - began) / fresh * (total - done) if fresh else 0.0
+        rest = f", about {left / 60:.0f} min left" if left > 30 else ""
+        print(f"[{done}/{total}{rest}] {line}", file=sys.stderr, flush=True)
+
+    return say
+
+
 def _print_scores(metrics: dict[str, Any]) -> None:
     from gnnfusion.show import print_table, score_rows
 
@@ -326,7 +392,7 @@ def _print_scores(metrics: dict[str, Any]) -> None:
 
 def _write_json(path: str | None, values: Any) -> None:
     if path is not None:
-        Path(path).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        write_json(path, values)
 
 
 def _data_set_defaults(arguments: list[str]) -> dict[str, Any]:

@@ -151,16 +151,20 @@ class Context:
         Column of numbers by which a group's rows are ordered.
     before, after
         How many rows before and after a sample join it.
+    modalities
+        Which modalities neighbours bring; empty: all.
     """
 
     group: str
     order: str
     before: int = 1
     after: int = 1
+    modalities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.before < 0 or self.after < 0:
             raise SchemaError("context `before` and `after` must not be negative")
+        object.__setattr__(self, "modalities", tuple(self.modalities))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +212,9 @@ class Schema:
                     raise SchemaError(f"task {task.name!r} derives from unknown task {source!r}")
                 if source == task.name:
                     raise SchemaError(f"task {task.name!r} derives from itself")
+        for name in self.context.modalities if self.context else ():
+            if name not in self.modality_names:
+                raise SchemaError(f"context names the unknown modality {name!r}")
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -262,6 +269,7 @@ class Schema:
             c = self.context
             out["context"] = {
                 "group": c.group, "order": c.order, "before": c.before, "after": c.after,
+                **({"modalities": list(c.modalities)} if c.modalities else {}),
             }  # fmt: skip
         if self.topology is not None:
             out["topology"] = [_plain(rule) for rule in self.topology]

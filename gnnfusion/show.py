@@ -56,14 +56,42 @@ def edge_rows(graph: TaskGraph) -> list[list[str]]:
     ]  # fmt: skip
 
 
+def comparison_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a comparison: methods, best on validation first, then simple readers."""
+    names, tasks = result["main_metrics"], list(result["main_metrics"])
+    head = ["method", "valid", "test", "difference", "gain %", *(f"{t} {names[t]}" for t in tasks),
+            "parameters", "seconds"]  # fmt: skip
+    rows = []
+    for m in result["methods"]:
+        found = [_plus_minus(*m["metrics"][t][names[t]]) for t in tasks]
+        gap = f"{m['low']:+.3f} to {m['high']:+.3f}" if m["name"] != result["best"] else "-"
+        rows.append([
+            m["name"], f"{m['valid_score']:.3f}", _plus_minus(m["test_score"], m["test_score_sd"]),
+            gap, _percent(m["gain"]), *found, str(m["parameters"]), f"{m['seconds']:.0f}",
+        ])  # fmt: skip
+    for name, simple in result["baselines"].items():
+        found = [f"{simple['metrics'][t].get(names[t], float('nan')):.3f}" for t in tasks]
+        rows.append([name, "", "", "", _percent(simple["gain"]), *found, "", ""])
+    return head, rows
+
+
+def _plus_minus(mean: float, spread: float) -> str:
+    return f"{mean:.3f} ± {spread:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None or value != value else f"{value:+.1f}"
+
+
 def methods() -> dict[str, dict[str, dict[str, str]]]:
     """Every method by what it is for and its name: a summary and a reference."""
     from gnnfusion.nn.fusion import FUSIONS
+    from gnnfusion.nn.sharing import SHARINGS
     from gnnfusion.training.balancing import BALANCINGS
 
     tables: dict[str, Mapping[str, Method]] = {
         "fusion": FUSIONS,
-        "sharing": {},
+        "sharing": SHARINGS,
         "balancing": BALANCINGS,
     }
     return {

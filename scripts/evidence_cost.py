@@ -19,7 +19,7 @@ import numpy as np
 from study import write_result  # scripts/ is where this program lies, so it is on the path
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
-from gnnfusion.relatedness.estimators.evidence import losses
+from gnnfusion.training.evaluate import loss_table
 from gnnfusion.training.fit import fit
 from gnnfusion.training.objective import constant_losses
 
@@ -28,7 +28,7 @@ def score(store: GraphStore, config: TrainConfig) -> float:
     """Mean over tasks of the test loss, nothing known, over that of the training mean."""
     network, _ = fit(store, config, None)
     train, test = store.rows("train", *(["valid"] if config.refit else [])), store.rows("test")
-    found = np.nanmean(losses(network, store, test, None), axis=0)
+    found = np.nanmean(loss_table(network, store, test), axis=0)
     return float(np.mean(found / constant_losses(network, store, train, test).numpy()))
 
 

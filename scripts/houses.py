@@ -21,9 +21,10 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from study import pooled, write_result  # scripts/ is where this program lies, so it is on the path
+from study import write_result  # scripts/ is where this program lies, so it is on the path
 
 from gnnfusion import TrainConfig, build, datasets
+from gnnfusion.training.baselines import pooled
 from gnnfusion.training.crossval import fold_splits
 from gnnfusion.training.evaluate import outputs, scores
 from gnnfusion.training.fit import fit

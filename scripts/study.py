@@ -19,82 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegressionCV, RidgeCV
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from gnnfusion import GraphStore, TrainConfig, build, datasets, train
-from gnnfusion.graphs.index import owners
-from gnnfusion.relatedness.estimators.evidence import estimate, losses
+from gnnfusion import TrainConfig, build, datasets, train
+from gnnfusion.relatedness.estimators.evidence import estimate
 from gnnfusion.show import environment
-from gnnfusion.training.evaluate import outputs
-from gnnfusion.training.metrics import score
+from gnnfusion.training.baselines import baseline
+from gnnfusion.training.evaluate import loss_table, outputs
 from gnnfusion.training.objective import sample_losses
-
-
-def pooled(store: GraphStore, modalities: tuple[str, ...] = ()) -> np.ndarray:
-    """Features ``[S, D]`` for a linear reader: means over each modality's nodes, and presence."""
-    columns = []
-    for name in modalities or store.schema.modality_names:
-        nodes = store.nodes(name)
-        owner = owners(nodes.ptr)
-        flat = nodes.x.flatten(1).float()
-        if store.schema.modality(name).kind == "tabular":
-            flat = one_hot(nodes.x, store.meta["modalities"][name]["state"]["columns"])
-        elif nodes.spec.dtype == "int32":
-            flat = bag_of_words(nodes.x, store.meta["modalities"][name]["state"])
-        total = torch.zeros(len(store), flat.shape[1]).index_add_(0, owner, flat)
-        counts = nodes.ptr.diff().unsqueeze(1)
-        scale = counts.clamp_min(1) if store.schema.modality(name).kind != "tabular" else 1
-        columns += [total / scale, (counts > 0).float()]
-    return torch.cat(columns, 1).numpy()
-
-
-def one_hot(x: torch.Tensor, columns: list[dict[str, Any]]) -> torch.Tensor:
-    """Cells as columns of their own: the number, or one column per category."""
-    sizes = [len(c["categories"]) + 1 if c["kind"] == "categorical" else 1 for c in columns]
-    start = torch.tensor([0, *np.cumsum(sizes)[:-1].tolist()])
-    category = torch.tensor([c["kind"] == "categorical" for c in columns])
-    column = x[:, 0].long()
-    place = start[column] + torch.where(category[column], x[:, 1].long(), 0)
-    value = torch.where(category[column], torch.ones(len(x)), x[:, 1])
-    out = torch.zeros(len(x), sum(sizes))
-    out[torch.arange(len(x)), place] = value
-    return out
-
-
-def bag_of_words(x: torch.Tensor, state: dict[str, Any]) -> torch.Tensor:
-    """Token ids as counts; padding does not count."""
-    out = torch.zeros(len(x), int(state["size"]))
-    out.scatter_add_(1, x.long(), torch.ones(x.shape))
-    out[:, 0] = 0
-    return out
-
-
-def linear_baseline(store: GraphStore) -> dict[str, dict[str, float]]:
-    """Ridge or logistic regression on pooled features; its penalty by cross-validation."""
-    features, found = pooled(store), {}
-    fit_rows, test = store.rows("train", "valid"), store.rows("test")
-    for task in store.schema.tasks:
-        y, known = store.target(task.name).numpy(), store.mask(task.name)
-        a, b = (r[known[r]].numpy() for r in (fit_rows, test))
-        if task.kind == "regression":
-            model = make_pipeline(StandardScaler(), RidgeCV(10.0 ** np.arange(-1, 6)))
-            predicted = model.fit(features[a], y[a]).predict(features[b]).reshape(len(b), -1)
-            probability = None
-        else:
-            reader = LogisticRegressionCV(
-                Cs=list(10.0 ** np.arange(-4.0, 1.0)), cv=3, max_iter=300, l1_ratios=(0,),
-                use_legacy_attributes=False,
-            )  # fmt: skip
-            model = make_pipeline(StandardScaler(), reader)
-            predicted = model.fit(features[a], y[a]).predict(features[b])
-            probability = model.predict_proba(features[b])
-            if probability.shape[1] != len(store.classes(task.name)):
-                probability = None
-        found[task.name] = score(task, y[b], predicted, probability)
-    return found
 
 
 def study(name: str, seeds: int) -> dict[str, Any]:
@@ -108,14 +40,14 @@ def study(name: str, seeds: int) -> dict[str, Any]:
             run = train(store, Path(folder) / f"run{seed}", settings, logs=False)
             print(f"seed {seed}: {run.metrics['seconds']:.0f} s", flush=True)
             runs.append(run.metrics)
-        baseline = linear_baseline(store)
+        reader = baseline(store, "linear")["test"]
     rows = []
     for task, metrics in runs[0]["split"]["test"].items():
         for metric in metrics:
             values = [r["split"]["test"][task].get(metric, np.nan) for r in runs]
             spread = float(np.std(values, ddof=1)) if seeds > 1 else 0.0
             rows.append([task, metric, float(np.mean(values)), spread,
-                         baseline[task].get(metric)])  # fmt: skip
+                         reader[task].get(metric)])  # fmt: skip
     return {
         "settings": config,
         "seconds_per_seed": [r["seconds"] for r in runs],
@@ -145,7 +77,7 @@ def exam(seeds: int) -> dict[str, Any]:
             hidden = [
                 t for t, shown in zip(store.schema.task_names, half, strict=True) if not shown
             ]
-            nothing = float(losses(network, store, test, None)[:, ~half.numpy()].mean())
+            nothing = float(loss_table(network, store, test)[:, ~half.numpy()].mean())
             knowing = float(np.mean([
                 sample_losses(network.head(t), told[t], store.target(t)[test]).mean().item()
                 for t in hidden

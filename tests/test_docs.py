@@ -234,3 +234,25 @@ def test_every_fusion_is_documented() -> None:
         for name, m in FUSIONS.items()
     ]
     assert row.findall(text) == expected
+
+
+def test_every_sharing_is_documented() -> None:
+    """The table of docs/sharing.md says what the registry says, and what goes with what."""
+    from gnnfusion.nn.fusion import FUSIONS
+    from gnnfusion.nn.sharing import SHARINGS, refusal
+
+    words = {
+        "every fusion": set(FUSIONS),
+        "all but `late`": set(FUSIONS) - {"late"},
+        "fusions with task nodes": {n for n, f in FUSIONS.items() if f.uses_task_nodes},
+    }
+    text = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
+    row = re.compile(
+        r"^\| `(\w+)` \| ([^|]*?) \| .* \| .* \| ([^|]*) \| \[.*\]\((.*)\) \|$", re.MULTILINE
+    )
+    found = row.findall(text)
+    assert [(name, does, link) for name, does, _, link in found] == [
+        (name, m.summary, m.reference) for name, m in SHARINGS.items()
+    ]
+    for name, _, fits, _ in found:
+        assert words[fits] == {fusion for fusion in FUSIONS if refusal(name, fusion) is None}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from gnnfusion.datasets.checksums import compare, expected
 from gnnfusion.datasets.files import read_yaml
 from gnnfusion.datasets.registry import download_root, recipe
 from gnnfusion.errors import DataError, UsageError
+from gnnfusion.whole import work_folder
 
 _BLOCK = 1 << 16  # what is lost at most when a connection breaks
 _TIMEOUT = 30.0
@@ -67,8 +67,7 @@ def get(
     for entry in source(name)["files"]:
         address = f"{url.rstrip('/')}/{quote(entry['name'])}" if url else entry["url"]
         fetch(address, parts / entry["name"], sha256=entry.get("sha256"), report=report)
-    work = Path(tempfile.mkdtemp(prefix=f".{module.RAW}-", dir=goal.parent))
-    try:
+    with work_folder(goal) as work:
         module.assemble(parts, work)
         wrong = compare(work, truth)
         if wrong:
@@ -77,12 +76,9 @@ def get(
                 f"what came for {name!r} is not the data this version knows: {wrong[0]}{more}; "
                 f"remove {parts} and try again, or get it from elsewhere with --url"
             )
-        work.chmod(0o755)
         if goal.exists():
             shutil.rmtree(goal)
         work.rename(goal)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     shutil.rmtree(parts)
     return goal
 

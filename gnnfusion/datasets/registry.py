@@ -8,7 +8,6 @@ import inspect
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from gnnfusion.datasets.files import cache_folder, files_folder, read_yaml
 from gnnfusion.errors import DataError, UsageError
 from gnnfusion.schema import Schema
+from gnnfusion.whole import work_folder
 
 RECIPES = {
     "planted": "gnnfusion.datasets.planted_clips",
@@ -180,15 +180,12 @@ def _prepare(
     digest: str,
 ) -> None:
     """Run the recipe in a temporary folder beside `folder`, then rename it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with work_folder(folder) as work:
         module.prepare(work, raw, **options)
         if not (work / SCHEMA).exists():
             shutil.copyfile(files_folder(name) / SCHEMA, work / SCHEMA)
         stamp = {"name": name, "options": options, "digest": digest}
         (work / _STAMP).write_text(json.dumps(stamp, sort_keys=True) + "\n", encoding="utf-8")
-        work.chmod(0o755)
         if folder.is_dir():
             folder.rmdir()
         try:
@@ -197,5 +194,3 @@ def _prepare(
             # Another process may have been faster; its result is the same.
             if not _is_prepared(folder, digest):
                 raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

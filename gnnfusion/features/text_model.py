@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,7 @@ def describe(model: str, layers: Sequence[int]) -> dict[str, Any]:
         A layer that the model does not have.
     """
     folder = locate(model)
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"the text model {model!r} has no readable config.json; use a sentence-transformers "
-            "model of the Hugging Face layout"
-        ) from error
+    config = _config(folder, model)
     width = config.get("hidden_size") or config.get("dim") or config.get("d_model")
     depth = config.get("num_hidden_layers") or config.get("n_layers") or config.get("num_layers")
     if width is None or depth is None:
@@ -44,6 +38,46 @@ def describe(model: str, layers: Sequence[int]) -> dict[str, Any]:
     if not layers:
         width = _pooled_width(folder, int(width))
     return {"width": int(width), "digest": _digest(folder)}
+
+
+def describe_pieces(model: str) -> dict[str, Any]:
+    """What the encoder is made from that trains the model further: its configuration, and the name
+    and digest by which its weights are found when a training begins."""
+    folder = locate(model)
+    config = _config(folder, model)
+    if config.get("pad_token_id") is None:
+        raise DataError(f"the config.json of text model {model!r} names no pad_token_id")
+    return {"model": model, "digest": _digest(folder), "config": config}
+
+
+def pieces(state: Mapping[str, Any], texts: Sequence[str], max_tokens: int) -> list[Nodes]:
+    """Indices of the model's word pieces ``(max_tokens,)``, filled up with its padding index; of an
+    empty text there are none."""
+    tokenizer = _tokenizer(str(locate(state["model"])), state["digest"])
+    out = []
+    for text in texts:
+        x = np.full((1, max_tokens), state["config"]["pad_token_id"], dtype=np.int32)
+        found = tokenizer(text, truncation=True, max_length=max_tokens)["input_ids"]
+        x[0, : len(found)] = found
+        count = int(bool(text.strip()))
+        out.append(Nodes(x[:count], np.zeros((count, 0), np.float32)))
+    return out
+
+
+def pretrained_weights(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors of the model that a modality was built with, by name.
+
+    Raises
+    ------
+    DataError
+        The model is not on this machine, or is another by now.
+    """
+    folder = str(locate(state["model"]))
+    _prepare(folder, state["digest"])
+    from transformers import AutoModel
+
+    weights: dict[str, Any] = AutoModel.from_pretrained(folder, local_files_only=True).state_dict()
+    return weights
 
 
 def locate(model: str) -> Path:
@@ -147,8 +181,35 @@ def _batch(
         return [v[None].float().numpy() for v in pooled]
 
 
+def _config(folder: Path, model: str) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"the text model {model!r} has no readable config.json; use a sentence-transformers "
+            "model of the Hugging Face layout"
+        ) from error
+    return config
+
+
 @lru_cache(maxsize=1)
 def _load(folder: str, digest: str) -> Any:
+    _prepare(folder, digest)
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(folder, device="cpu", local_files_only=True).eval()
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(folder: str, digest: str) -> Any:
+    _prepare(folder, digest)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _prepare(folder: str, digest: str) -> None:
+    """Check that the model is the one wanted; keep its library offline and quiet."""
     if _digest(Path(folder)) != digest:
         raise DataError(
             f"the text model in {Path(folder).name!r} is not the one this store was built with; "
@@ -156,11 +217,9 @@ def _load(folder: str, digest: str) -> Any:
         )
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    return SentenceTransformer(folder, device="cpu", local_files_only=True).eval()
 
 
 @lru_cache(maxsize=8)

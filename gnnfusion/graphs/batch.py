@@ -12,6 +12,7 @@ from torch import Tensor
 from gnnfusion.graphs.index import pointers, ranges
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.topology import (
+    TASK,
     Edges,
     EdgeType,
     Layout,
@@ -79,6 +80,28 @@ class GraphBatch:
             columns.append(column)
         return torch.stack(columns, 1)
 
+    def only(self, task: str) -> GraphBatch:
+        """The same samples with one of their tasks alone: its nodes, their edges, its labels."""
+        place = self.tasks.index(task)
+        return replace(
+            self,
+            edges={kind: self._edges_of(place, kind, found) for kind, found in self.edges.items()},
+            tasks=(task,),
+            targets={name: y for name, y in self.targets.items() if name == task},
+            masks=self.masks[:, [place]],
+        )
+
+    def _edges_of(self, place: int, kind: EdgeType, found: Edges) -> Edges:
+        """Edges that neither leave nor reach another task than that; its nodes counted anew."""
+        index, count = found.index, len(self.tasks)
+        ends = [end for end, name in enumerate((kind[0], kind[2])) if name == TASK]
+        if not ends or count == 1:
+            return found
+        kept = (index[ends] % count == place).all(0)
+        index = index[:, kept]
+        index[ends] //= count
+        return Edges(index, None if found.attr is None else found.attr[kept])
+
     def to(self, device: torch.device | str) -> GraphBatch:
         """The same batch with every tensor on the device."""
         return _to(self, device)
@@ -121,6 +144,9 @@ def make_batch(
     nodes = {}
     # Per unit, since a modality that is left out of a sample is left out of its context, too.
     gone = {} if without is None else {n: without[sample, m] for m, n in enumerate(names)}
+    if store.schema.context is not None:
+        for name in set(names) - set(store.schema.context.modalities or names):
+            gone[name] = gone.get(name, False) | (offset != 0)
     for name in names:
         packed = store.nodes(name)
         start, counts = packed.ptr[unit_row], packed.ptr[unit_row + 1] - packed.ptr[unit_row]

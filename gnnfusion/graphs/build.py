@@ -18,7 +18,7 @@ from gnnfusion.errors import DataError, SchemaError, StoreError
 from gnnfusion.features import cache, load_kind, plain_settings, read_settings
 from gnnfusion.features.extract import Features, extract_features, fit_state
 from gnnfusion.features.files import ArrayRow, File, Value, open_rows
-from gnnfusion.graphs.build_report import REPORT, Problem, report_text, write_text
+from gnnfusion.graphs.build_report import REPORT, Problem, report_text
 from gnnfusion.graphs.store import GraphStore, pack_ids
 from gnnfusion.graphs.store_file import FORMAT, META, Stream, write_store
 from gnnfusion.samples.dependence import Derived, find_derived, undeclared
@@ -26,6 +26,7 @@ from gnnfusion.samples.split import split_rows
 from gnnfusion.samples.table import Samples, read_samples
 from gnnfusion.samples.targets import LabelProblem, Targets, encode_targets
 from gnnfusion.schema import Modality, Schema
+from gnnfusion.whole import write_text
 
 if TYPE_CHECKING:
     import pandas as pd

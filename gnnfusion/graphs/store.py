@@ -33,6 +33,7 @@ from torch import Tensor
 
 from gnnfusion.errors import StoreError
 from gnnfusion.features.nodes import NodeSpec
+from gnnfusion.graphs.index import pointers
 from gnnfusion.graphs.store_file import (
     FORMAT,
     META,
@@ -172,6 +173,40 @@ class GraphStore:
         """The same samples under another split (uint8 ``[S]``); tensors are shared."""
         tensors = Overlay(self.tensors, {"split": split.to(torch.uint8)})
         return GraphStore(self.meta, tensors, self.path)
+
+    def with_missing(self, labels: Tensor, modalities: Tensor) -> GraphStore:
+        """The same samples as if they lacked what is marked.
+
+        Parameters
+        ----------
+        labels
+            Labels to leave out, bool ``[S, T]``.
+        modalities
+            Modalities to leave out, nodes and given edges, bool ``[S, M]``.
+        """
+        changed: dict[str, Tensor] = {}
+        for place, task in enumerate(self.schema.task_names):
+            changed[f"mask/{task}"] = self.mask(task) & ~labels[:, place]
+        gone = {m: modalities[:, i] for i, m in enumerate(self.schema.modality_names)}
+        for name, absent in gone.items():
+            counts = self.tensors[f"ptr/{name}"].diff()
+            kept = torch.repeat_interleave(~absent, counts)
+            for part in ("x", "pos"):
+                if f"{part}/{name}" in self.tensors:
+                    changed[f"{part}/{name}"] = self.tensors[f"{part}/{name}"][kept]
+            changed[f"ptr/{name}"] = pointers(counts.masked_fill(absent, 0))
+        for kind in self.given_types:
+            name = "/".join(kind)
+            counts = self.tensors[f"edgeptr/{name}"].diff()
+            absent = torch.zeros(len(self), dtype=torch.bool)
+            for end in (kind[0], kind[2]):
+                absent = absent | gone.get(end, absent)
+            kept = torch.repeat_interleave(~absent, counts)
+            changed[f"edge/{name}"] = self.tensors[f"edge/{name}"][:, kept]
+            if f"edgeattr/{name}" in self.tensors:
+                changed[f"edgeattr/{name}"] = self.tensors[f"edgeattr/{name}"][kept]
+            changed[f"edgeptr/{name}"] = pointers(counts.masked_fill(absent, 0))
+        return GraphStore(self.meta, Overlay(self.tensors, changed), self.path)
 
     def ids(self, rows: Tensor | None = None) -> list[str]:
         """Row ids, of all samples by default."""

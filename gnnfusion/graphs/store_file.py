@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from gnnfusion.errors import StoreError
+from gnnfusion.whole import work_folder
 
 FORMAT = 1
 TENSORS = "graphs.safetensors"
@@ -105,18 +104,11 @@ def write_store(path: Path, meta: Mapping[str, Any], streams: Mapping[str, Strea
     StoreError
         A stream gave more or fewer bytes than its shape says.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        folder.chmod(0o755)
+    with work_folder(path) as folder:
         text = json.dumps({"format": FORMAT, **meta}, indent=1, sort_keys=False, allow_nan=False)
         (folder / META).write_text(text + "\n", encoding="utf-8")
         _write_tensors(folder / TENSORS, streams)
-        _replace_folder(folder, path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        _replace_folder(folder, Path(path))
 
 
 def _write_tensors(path: Path, streams: Mapping[str, Stream]) -> None:
@@ -155,7 +147,5 @@ def _replace_folder(folder: Path, path: Path) -> None:
         return
     if not (path / META).is_file() and any(path.iterdir()):
         raise StoreError(f"{path} exists and is no graph store; name another folder")
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-    path.rename(aside / "store")
+    path.rename(folder.parent / "old")  # goes with the work folder
     folder.rename(path)
-    shutil.rmtree(aside, ignore_errors=True)

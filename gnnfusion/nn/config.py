@@ -23,6 +23,13 @@ class NetworkConfig:
         Probability of dropping a hidden unit in training.
     fusion
         How modalities are joined; ``gnnfusion info --methods`` lists the names. Short: --fusion.
+    sharing
+        What tasks share; the same command lists the names. ``auto`` is task_nodes where the fusion
+        has task nodes, and hard elsewhere. Short: --sharing.
+    experts
+        Expert trunks of mmoe, and shared ones of ple, which has one more for each task.
+    levels
+        How often cross_stitch and ple mix: after the trunks, then after every further layer.
     """
 
     width: int = 64
@@ -30,9 +37,12 @@ class NetworkConfig:
     heads: int = 4
     dropout: float = 0.2
     fusion: str = "gatv2"
+    sharing: str = "auto"
+    experts: int = 4
+    levels: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("width", "layers", "heads"):
+        for name in ("width", "layers", "heads", "experts", "levels"):
             if getattr(self, name) < 1:
                 raise UsageError(f"network.{name} must be at least 1, not {getattr(self, name)}")
         if not 0 <= self.dropout < 1:

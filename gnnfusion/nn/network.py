@@ -1,4 +1,4 @@
-"""The whole network: encoders, positions, task nodes with known labels, fusion, heads."""
+"""The whole network: encoders, positions, task nodes with known labels, trunks, heads."""
 
 from __future__ import annotations
 
@@ -15,16 +15,69 @@ from gnnfusion.graphs.topology import TASK, EdgeType, Topology
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.encoders import make_encoder
 from gnnfusion.nn.encoders.position import PositionEncoding
-from gnnfusion.nn.fusion import check_labels, find_fusion, make_fusion
+from gnnfusion.nn.encoders.text_model import TextModelEncoder
 from gnnfusion.nn.fusion.trunk import GraphTypes
 from gnnfusion.nn.readout import Head, LabelEmbedding
+from gnnfusion.nn.sharing import check_labels, make_sharing, sharing_name
 from gnnfusion.schema import Schema
 
 RELATES: EdgeType = (TASK, "relates", TASK)
 
 
 class FusionNetwork(nn.Module):
-    """Sample graphs in, outputs per task out.
+    """Sample graphs in, outputs per task out: all that training and prediction know of a network.
+
+    Parameters
+    ----------
+    schema
+        Modalities, tasks and context.
+    config
+        Fusion, sharing and sizes.
+    """
+
+    def __init__(self, schema: Schema, config: NetworkConfig) -> None:
+        super().__init__()
+        self.schema, self.config = schema, config
+        self.reads_labels = sharing_name(config) == "task_nodes"
+
+    def fit_statistics(self, store: GraphStore, rows: Tensor) -> None:
+        """Take means and spreads of node features and regression targets from training rows."""
+        raise NotImplementedError
+
+    def forward(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
+        """Outputs per task (see `Head`), from the batch and the labels that are shown.
+
+        Parameters
+        ----------
+        batch
+            Sample graphs.
+        shown
+            Which labels the task nodes carry, bool ``[B, T]``; none by default. A hidden label is
+            not read at all.
+
+        Raises
+        ------
+        UsageError
+            Labels are shown, and there are no task nodes to carry them.
+        """
+        raise NotImplementedError
+
+    def head(self, task: str) -> Head:
+        """The readout head of a task."""
+        raise NotImplementedError
+
+    def penalty(self) -> Tensor | float:
+        """What the network itself adds to the training loss."""
+        raise NotImplementedError
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Parameters of pretrained models within encoders, which are trained further."""
+        models = [m.pretrained for m in self.modules() if isinstance(m, TextModelEncoder)]
+        return [p for model in models for p in model.parameters() if p.requires_grad]
+
+
+class SharedNetwork(FusionNetwork):
+    """Encoders that all tasks share, an architecture of trunks over them, and a head per task.
 
     Parameters
     ----------
@@ -39,7 +92,7 @@ class FusionNetwork(nn.Module):
     relations
         Edge types of the topology.
     config
-        Fusion and sizes.
+        Fusion, sharing and sizes.
     """
 
     def __init__(
@@ -51,10 +104,8 @@ class FusionNetwork(nn.Module):
         relations: tuple[EdgeType, ...],
         config: NetworkConfig,
     ) -> None:
-        super().__init__()
+        super().__init__(schema, config)
         width = config.width
-        self.schema, self.config = schema, config
-        self.reads_labels = find_fusion(config.fusion).uses_task_nodes
         self.encoders = nn.ModuleDict(
             {
                 m.name: make_encoder(m, specs[m.name], states[m.name], width, config.dropout)
@@ -84,15 +135,13 @@ class FusionNetwork(nn.Module):
         types = GraphTypes(
             schema.modality_names, schema.task_names, relations, schema.context is not None
         )
-        self.fusion = make_fusion(types, config)
+        self.fusion = make_sharing(types, config)
         self.heads = nn.ModuleDict(
             {t.name: Head(t.kind, sizes[t.name], width, config.dropout) for t in schema.tasks}
         )
 
     @torch.no_grad()
     def fit_statistics(self, store: GraphStore, rows: Tensor) -> None:
-        """Take means and spreads of node features and regression targets from training rows."""
-
         own = make_batch(store, rows, Topology([]))
         for name, nodes in own.nodes.items():
             self.encoders[name].fit(nodes)  # type: ignore[operator]
@@ -100,21 +149,7 @@ class FusionNetwork(nn.Module):
             self.heads[task].fit(store.target(task)[rows][store.mask(task)[rows]])  # type: ignore[operator]
 
     def encode(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
-        """Node features before message passing, by type ``[n, width]``.
-
-        Parameters
-        ----------
-        batch
-            Sample graphs.
-        shown
-            Which labels the task nodes carry, bool ``[B, T]``; none by default. A hidden label is
-            not read at all.
-
-        Raises
-        ------
-        UsageError
-            Labels are shown, and the fusion has no task nodes to carry them.
-        """
+        """Node features before fusion, by type ``[n, width]``; with task nodes if they are read."""
         h: dict[str, Tensor] = {}
         for name, nodes in batch.nodes.items():
             x: Tensor = self.encoders[name](nodes)
@@ -125,7 +160,7 @@ class FusionNetwork(nn.Module):
                 x = x + self.offsets[name](offset)
             h[name] = self.dropout(self.enter[name](x))
         if shown is not None:
-            check_labels(self.config.fusion)
+            check_labels(self.config)
         if self.reads_labels:
             h[TASK] = self._task_nodes(batch, shown)
         return h
@@ -143,14 +178,15 @@ class FusionNetwork(nn.Module):
         return torch.stack(columns, 1).flatten(0, 1)
 
     def forward(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
-        """Outputs per task (see `Head`), from the batch and the labels that are shown."""
         return self.fusion.read(self.encode(batch, shown), batch, self.heads)
 
     def head(self, task: str) -> Head:
-        """The readout head of a task."""
         head = self.heads[task]
         assert isinstance(head, Head)
         return head
+
+    def penalty(self) -> Tensor | float:
+        return self.fusion.penalty()
 
 
 def network_for(store: GraphStore, config: NetworkConfig) -> FusionNetwork:
@@ -165,4 +201,8 @@ def network_for(store: GraphStore, config: NetworkConfig) -> FusionNetwork:
     relations = topology_of(store).types(
         specs, len(schema.tasks), schema.context is not None, store.given_types
     )
-    return FusionNetwork(schema, specs, states, sizes, relations, config)
+    if sharing_name(config) == "single":
+        from gnnfusion.nn.sharing import single  # not at the top: it is made of networks
+
+        return single.make(schema, specs, states, sizes, relations, config)
+    return SharedNetwork(schema, specs, states, sizes, relations, config)

@@ -28,7 +28,8 @@ def task_parameters(network: FusionNetwork, store: GraphStore) -> dict[str, list
     present = store.present(store.rows())
     having = [present[:, m].nonzero()[0] for m in range(present.shape[1]) if present[:, m].any()]
     rows = torch.cat([torch.arange(min(PROBE, len(store))), *having]).unique()
-    names, parameters = zip(*network.named_parameters(), strict=True)
+    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    names, parameters = zip(*named, strict=True)
     device, training = parameters[0].device, network.training
     network.eval()
     with torch.enable_grad():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gnnfusion.errors import RunError, UsageError
+from gnnfusion.whole import write_json, write_text
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -223,7 +224,7 @@ class TaskGraph:
         """Write GraphML."""
         import networkx as nx
 
-        _write_whole(Path(path), "\n".join(nx.generate_graphml(self.to_networkx())) + "\n")
+        write_text(path, "\n".join(nx.generate_graphml(self.to_networkx())) + "\n")
 
     def to_gexf(self, path: str | Path) -> None:
         """Write GEXF, as Gephi reads it."""
@@ -234,7 +235,7 @@ class TaskGraph:
             # `value` is a reserved edge attribute in GEXF; `weight` is what Gephi draws.
             attributes["weight"] = attributes["value"]
             attributes["relatedness"] = attributes.pop("value")
-        _write_whole(Path(path), "\n".join(nx.generate_gexf(graph)) + "\n")
+        write_text(path, "\n".join(nx.generate_gexf(graph)) + "\n")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; NaN becomes null. Adjusted p-values are there for other readers."""
@@ -286,7 +287,7 @@ class TaskGraph:
 
     def to_json(self, path: str | Path) -> None:
         """Write `to_dict` as JSON."""
-        _write_whole(Path(path), json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        write_json(path, self.to_dict())
 
     @classmethod
     def from_json(cls, path: str | Path) -> TaskGraph:
@@ -321,11 +322,3 @@ def _plain(value: Any) -> Any:
 
 def _rows(matrix: np.ndarray) -> list[list[float | None]]:
     return [[float(v) if math.isfinite(v) else None for v in row] for row in matrix]
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write to a temporary name and rename, so that no reader sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.part")
-    work.write_text(text, encoding="utf-8")
-    work.replace(path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gnnfusion.whole import whole_file
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -29,12 +31,10 @@ def new_figure(width: float, height: float) -> Figure:
 def save(figure: Figure, path: str | Path) -> Path:
     """Write PNG, SVG or PDF by the path's ending, without a time stamp, and rename."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     kind = path.suffix.lstrip(".").lower() or "png"
-    work = path.with_name(f".{path.name}.part")
     stamp = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    figure.savefig(work, format=kind, dpi=130, metadata=stamp.get(kind))  # type: ignore[arg-type]
-    work.replace(path)
+    with whole_file(path) as part:
+        figure.savefig(part, format=kind, dpi=130, metadata=stamp.get(kind))  # type: ignore[arg-type]
     return path
 
 

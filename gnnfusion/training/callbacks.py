@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import pickle
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from gnnfusion.errors import RunError
 from gnnfusion.training.module import FusionModule
+from gnnfusion.whole import whole_file
 
 RESUME = "last.ckpt"
 
@@ -82,7 +82,10 @@ class Keeper(pl.Callback):
             self.best = {
                 k: v.detach().cpu().clone() for k, v in pl_module.network.state_dict().items()
             }
-        late = self.patience is not None and epoch - self.best_epoch >= self.patience
+        limit, spent = pl_module.config.max_seconds, sum(r["seconds"] for r in self.history)
+        late = (self.patience is not None and epoch - self.best_epoch >= self.patience) or (
+            0 < limit <= spent
+        )
         self.finished = late or epoch + 1 >= pl_module.config.epochs
         if late:
             trainer.should_stop = True
@@ -95,19 +98,16 @@ class Keeper(pl.Callback):
             write_rows(folder / "interference.csv", self.interference)
         if trainer.logger is not None:
             trainer.logger.log_metrics(row, step=trainer.current_epoch)  # type: ignore[arg-type]
-        temporary = folder / f"{RESUME}.part"
-        trainer.save_checkpoint(temporary)
-        os.replace(temporary, folder / RESUME)
+        with whole_file(folder / RESUME) as part:
+            trainer.save_checkpoint(part)
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the epochs so far, under a temporary name first."""
-    temporary = path.with_suffix(".part")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    """Write the epochs so far, whole or not at all."""
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(temporary, path)
 
 
 def load_resume_point(folder: Path) -> dict[str, Any] | None:

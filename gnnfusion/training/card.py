@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gnnfusion.nn.sharing import sharing_name
+
 if TYPE_CHECKING:
     from gnnfusion.training.run import Run
 
@@ -16,6 +18,7 @@ def model_card(run: Run, history: list[dict[str, float]]) -> str:
         "",
         f"Fusion by {config.network.fusion} ({config.network.layers} layers, "
         f"width {config.network.width}, {run.metrics['parameters']:,} parameters), "
+        f"sharing {sharing_name(config.network)}, "
         f"balanced by {config.balancing}, "
         f"trained by gnnfusion for {len(history)} epochs with seed {config.seed}.",
         "",

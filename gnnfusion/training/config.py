@@ -30,6 +30,8 @@ class TrainConfig:
         Samples per step.
     lr
         Peak learning rate of AdamW.
+    tune_lr
+        Peak learning rate of pretrained models that are trained further (text with `tune`).
     weight_decay
         Decoupled weight decay.
     schedule
@@ -41,14 +43,20 @@ class TrainConfig:
     patience
         Epochs without a better validation score before stopping; the best epoch's weights are
         kept.
+    max_seconds
+        Training ends with the epoch in which this many seconds have passed, and then depends on the
+        machine's speed; 0 sets no limit.
     evidence
         Share of training samples some of whose labels are shown to the network; of the others all
-        are hidden. 0 switches known labels off, and so does a fusion without task nodes, which
+        are hidden. 0 switches known labels off, and so does a network without task nodes, which
         cannot read them.
     modality_dropout
         Probability with which a training step leaves out each modality of a sample; never all it
         has. Teaches every modality to serve on its own, without the noise that dropping single
         units adds to tasks that need precision.
+    label_smoothing
+        Share of each class label that is spread evenly over all classes in training (not in any
+        score); keeps probabilities from 0 and 1.
     balancing
         How the losses of several tasks become one step; ``gnnfusion info --methods`` lists the
         names.
@@ -70,13 +78,16 @@ class TrainConfig:
     epochs: int = 60
     batch_size: int = 32
     lr: float = 1e-3
+    tune_lr: float = 5e-5
     weight_decay: float = 0.01
     schedule: str = "cosine"
     warmup: float = 0.05
     clip: float = 1.0
     patience: int = 15
+    max_seconds: float = 0.0
     evidence: float = 0.5
     modality_dropout: float = 0.0
+    label_smoothing: float = 0.0
     balancing: str = "static"
     log_interference: int = 0
     refit: bool = False
@@ -88,14 +99,18 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not self.lr > 0:
-            raise UsageError(f"lr must be positive, not {self.lr}")
+        if self.max_seconds < 0:
+            raise UsageError(f"max_seconds must not be negative, not {self.max_seconds}")
+        for name in ("lr", "tune_lr"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
         if not 0 <= self.evidence <= 1:
             raise UsageError(f"evidence must lie between 0 and 1, not {self.evidence}")
-        if not 0 <= self.modality_dropout < 1:
-            raise UsageError(
-                f"modality_dropout must be at least 0 and below 1, not {self.modality_dropout}"
-            )
+        for name in ("modality_dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(
+                    f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
+                )
         find_balancing(self.balancing)
         if self.log_interference < 0:
             raise UsageError(f"log_interference must be at least 0, not {self.log_interference}")

@@ -17,8 +17,11 @@ from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.schema import Task
 from gnnfusion.training.evidence import kin_matrix, others_shown
 from gnnfusion.training.metrics import score
+from gnnfusion.training.objective import sample_losses
 
 BATCH = 256
+Prediction = tuple[np.ndarray, np.ndarray | None]
+"""Predicted labels ``[n]`` or ``[n, d]`` and, for class tasks, probabilities ``[n, C]``."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -61,9 +64,7 @@ def outputs(
     return {task: torch.cat(part) for task, part in parts.items()}
 
 
-def predictions(
-    network: FusionNetwork, task: Task, out: Tensor
-) -> tuple[np.ndarray, np.ndarray | None]:
+def predictions(network: FusionNetwork, task: Task, out: Tensor) -> Prediction:
     """Predicted labels and, for class tasks, probabilities ``[n, C]`` from a task's outputs."""
     head = network.head(task.name)
     out = out.to(next(head.parameters()).device)
@@ -72,6 +73,37 @@ def predictions(
         if task.kind == "regression":
             return predicted, None
         return predicted, head.probabilities(out).cpu().numpy()
+
+
+def loss_table(
+    network: FusionNetwork, store: GraphStore, rows: Tensor, shown: int | None = None
+) -> np.ndarray:
+    """Loss of every sample and task ``[n, T]``, NaN where unlabelled.
+
+    Parameters
+    ----------
+    network, store, rows
+        What to compute.
+    shown
+        Place of the task whose label is known wherever it is there; None: nothing is known.
+    """
+
+    def only(masks: Tensor) -> Tensor:
+        visible = torch.zeros_like(masks)
+        visible[:, shown] = masks[:, shown]
+        return visible
+
+    found = outputs(network, store, rows, None if shown is None else only)
+    result = np.full((len(rows), len(found)), np.nan)
+    for place, (task, out) in enumerate(found.items()):
+        known = store.mask(task)[rows]
+        head = network.head(task)
+        device = next(head.parameters()).device
+        target = store.target(task)[rows][known].to(device)
+        with torch.no_grad():
+            loss = sample_losses(head, out[known].to(device), target)
+        result[known.numpy(), place] = loss.double().cpu().numpy()
+    return result
 
 
 def scores(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import warnings
@@ -15,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from pytorch_lightning.callbacks import RichProgressBar
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from gnnfusion.errors import DataError, UsageError
@@ -30,6 +29,9 @@ from gnnfusion.training.module import FusionModule
 from gnnfusion.training.objective import static_weights
 from gnnfusion.training.run import WEIGHTS, Run, check_same_store, features_of
 from gnnfusion.training.seeding import derived_seed
+from gnnfusion.whole import whole_file, write_json, write_text
+
+CARD = "README.md"
 
 
 def train(
@@ -76,21 +78,20 @@ def train(
     network_for(store, config.network)
     make_balancer(config.balancing, static_weights(store))
     _prepare(out, store, config)
-    if (out / WEIGHTS).is_file() and (out / "metrics.json").is_file():
+    if all((out / name).is_file() for name in (WEIGHTS, "metrics.json", CARD)):
         return Run.load(out)
     network, keeper = fit(store, config, out, progress=progress, logs=logs)
-    temporary = out / f"{WEIGHTS}.part"
-    temporary.write_bytes(save({k: v.contiguous() for k, v in network.state_dict().items()}))
-    os.replace(temporary, out / WEIGHTS)
+    with whole_file(out / WEIGHTS) as part:
+        save_file({k: v.contiguous() for k, v in network.state_dict().items()}, part)
     splits = ("test",) if config.refit else ("valid", "test")
     metrics: dict[str, Any] = evaluate(network, store, splits, given=config.evidence > 0)
     metrics["parameters"] = sum(p.numel() for p in network.parameters())
     metrics["seconds"] = sum(r["seconds"] for r in keeper.history)
     metrics["seed"] = config.seed
     metrics["best_epoch"] = keeper.best_epoch
-    _write_json(out / "metrics.json", metrics)
+    write_json(out / "metrics.json", metrics)
     run = Run.load(out)
-    (out / "README.md").write_text(model_card(run, keeper.history), encoding="utf-8")
+    write_text(out / CARD, model_card(run, keeper.history))
     (out / RESUME).unlink(missing_ok=True)
     return run
 
@@ -149,7 +150,8 @@ def _prepare(out: Path, store: GraphStore, config: TrainConfig) -> None:
     plain = config.to_dict()
     if (out / "config.yaml").is_file():
         check_same_store(out, store)
-        before = yaml.safe_load((out / "config.yaml").read_text())
+        # Read as settings: a run of an earlier version names fewer of them, and had the defaults.
+        before = Run(out).config.to_dict()
         changed = [k for k in plain if k != "device" and before.get(k) != plain[k]]
         if changed:
             raise UsageError(
@@ -160,13 +162,12 @@ def _prepare(out: Path, store: GraphStore, config: TrainConfig) -> None:
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} exists and is no run folder; name another folder")
     out.mkdir(parents=True, exist_ok=True)
-    _write_json(out / "features.json", features_of(store))
+    write_json(out / "features.json", features_of(store))
     store.schema.to_yaml(out / "schema.yaml")
     place = {} if store.path is None else {"store": os.path.relpath(store.path, out)}
     # Written last: a folder with config.yaml is complete enough to resume.
     text = yaml.safe_dump({**plain, **place}, sort_keys=False)
-    (out / "config.yaml.part").write_text(text, encoding="utf-8")
-    os.replace(out / "config.yaml.part", out / "config.yaml")
+    write_text(out / "config.yaml", text)
 
 
 def _rows(store: GraphStore, config: TrainConfig) -> tuple[Tensor, Tensor]:
@@ -208,9 +209,3 @@ def _quiet() -> Iterator[None]:
             yield
         finally:
             logger.setLevel(level)
-
-
-def _write_json(path: Path, values: Any) -> None:
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

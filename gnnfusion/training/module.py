@@ -139,7 +139,9 @@ class FusionModule(pl.LightningModule):
         torch.manual_seed(derived_seed("step", *place))
         visible = shown.to(batch.masks.device) if self.evidence else None
         outputs = self.network(batch, visible)
-        losses = task_losses(self.network, outputs, batch, scored.to(batch.masks.device))
+        losses = task_losses(
+            self.network, outputs, batch, scored.to(batch.masks.device), self.config.label_smoothing
+        )
         return losses, scored.sum(0)
 
     def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
@@ -153,7 +155,7 @@ class FusionModule(pl.LightningModule):
             if every and self.global_step % every == 0:
                 self.interference.add(losses, present, self.split)
             balanced: Tensor = self.balancer(losses.float(), present, self.split)
-        return balanced + self.network.fusion.penalty()
+        return balanced + self.network.penalty()
 
     def on_train_batch_end(self, outputs: Any, batch: GraphBatch, batch_idx: int) -> None:
         if self.balancer.looks_back:
@@ -197,14 +199,22 @@ class FusionModule(pl.LightningModule):
 
     # -- optimizer --------------------------------------------------------------------------
 
-    def configure_optimizers(self) -> Any:
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": self.config.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Matrices decay, vectors do not; pretrained models have a rate of their own."""
+        gentle = {id(p) for p in self.network.pretrained_parameters()}
+        groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+        for p in self.network.parameters():
+            if p.requires_grad:
+                lr = self.config.tune_lr if id(p) in gentle else self.config.lr
+                decay = self.config.weight_decay if p.ndim > 1 else 0.0
+                groups.setdefault((lr, decay), []).append(p)
+        return [
+            {"params": parameters, "lr": lr, "weight_decay": decay}
+            for (lr, decay), parameters in groups.items()
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.config.lr)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.config.lr)
         steps = self.config.epochs * max(1, len(self.train_dataloader()))
         warm = max(1, round(self.config.warmup * steps))
 
@@ -225,5 +235,5 @@ class FusionModule(pl.LightningModule):
 def split_parameters(network: FusionNetwork, store: GraphStore) -> Split:
     """The network's parameters, those of one task apart from the shared ones."""
     mine = {name for names in task_parameters(network, store).values() for name in names}
-    named = list(network.named_parameters())
+    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     return Split([p for n, p in named if n not in mine], [p for n, p in named if n in mine])

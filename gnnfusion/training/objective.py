@@ -12,15 +12,19 @@ from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.readout import Head
 
 
-def sample_losses(head: Head, out: Tensor, target: Tensor) -> Tensor:
-    """Loss of each sample ``[n]``.
+def sample_losses(head: Head, out: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    r"""Loss of each sample ``[n]``.
 
     Cross-entropy for binary, multiclass, multilabel (mean over labels) and ordinal (mean over
     thresholds, after Cao et al., arXiv:1901.07884); half the squared error of standardized
     targets, mean over columns, for regression.
+
+    With `smoothing` :math:`\epsilon` (Szegedy et al., arXiv:1512.00567) a class label is the
+    distribution :math:`(1 - \epsilon)\, \delta_y + \epsilon / C` over its C classes, two for each
+    label of a set; an ordinal threshold k is met with that distribution's :math:`P(y > k)`.
     """
     if head.kind == "multiclass":
-        return F.cross_entropy(out, target.long(), reduction="none")
+        return F.cross_entropy(out, target.long(), reduction="none", label_smoothing=smoothing)
     if head.kind == "regression":
         return 0.5 * (out - (target - head.mean) / head.std).square().mean(1)
     if head.kind == "binary":
@@ -30,11 +34,20 @@ def sample_losses(head: Head, out: Tensor, target: Tensor) -> Tensor:
         goal = (target.unsqueeze(1) > steps).to(out.dtype)
     else:
         goal = target.to(out.dtype)
+    if smoothing:
+        # P(y > k) of the uniform distribution: 1/2 where there are two classes.
+        count = out.shape[1] if head.kind == "ordinal" else 1
+        above = torch.arange(count, 0, -1, device=out.device, dtype=out.dtype) / (count + 1)
+        goal = (1 - smoothing) * goal + smoothing * above
     return F.binary_cross_entropy_with_logits(out, goal, reduction="none").mean(1)
 
 
 def task_losses(
-    network: FusionNetwork, outputs: dict[str, Tensor], batch: GraphBatch, scored: Tensor
+    network: FusionNetwork,
+    outputs: dict[str, Tensor],
+    batch: GraphBatch,
+    scored: Tensor,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Mean loss per task ``[T]`` over the scored samples (bool ``[B, T]``); 0 where there are none.
 
@@ -45,7 +58,7 @@ def task_losses(
     for place, task in enumerate(batch.tasks):
         rows = scored[:, place].nonzero().squeeze(1)
         out = outputs[task][rows]
-        loss = sample_losses(network.head(task), out, batch.targets[task][rows])
+        loss = sample_losses(network.head(task), out, batch.targets[task][rows], smoothing)
         losses.append(loss.sum() / max(1, len(rows)))
     return torch.stack(losses)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from gnnfusion.graphs.build import build
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.schema import Schema, Task
-from gnnfusion.training.evaluate import outputs, predictions
+from gnnfusion.training.evaluate import Prediction, outputs, predictions
 from gnnfusion.training.evidence import kin_matrix
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: Run,
+    runs: Run | Sequence[Run],
     table: str | Path | pd.DataFrame,
     *,
     given: str | tuple[str, ...] = "none",
+    weights: str = "equal",
     device: str = "auto",
     workers: int | None = None,
 ) -> pd.DataFrame:
@@ -38,8 +40,8 @@ def predict(
 
     Parameters
     ----------
-    run
-        A trained run.
+    runs
+        A trained run, or several of the same tasks, whose probabilities and values are averaged.
     table
         Path or DataFrame with the schema's modality columns; media paths are relative to it.
     given
@@ -47,6 +49,9 @@ def predict(
         there) or names of tasks. For a task whose label is given, that value is returned and
         ``TASK_given`` is true; labels of a task's kin are never used for it. A fusion without task
         nodes cannot use any, nor can a run that was trained with evidence 0.
+    weights
+        Of several runs: ``equal``, or ``stack``, fitted for each task on validation rows
+        (`gnnfusion.training.ensemble.fit_weights`).
     device, workers
         Where to compute; processes that read media.
 
@@ -56,7 +61,56 @@ def predict(
         One row per row of the table: the id; per task its prediction (class label, or value per
         column), for class tasks ``TASK_p_CLASS``; with `given`, ``TASK_given``; and ``problem``,
         what of the row could not be read.
+
+    Raises
+    ------
+    UsageError
+        Runs of different tasks or classes, or a name that is unknown.
     """
+    import pandas as pd
+
+    from gnnfusion.training.ensemble import WEIGHTS, check_alike, combine, fit_weights
+
+    runs = [runs] if not isinstance(runs, Sequence) else list(runs)
+    if weights not in WEIGHTS:
+        raise UsageError(f"unknown weights {weights!r}; use {' or '.join(WEIGHTS)}")
+    check_alike(runs)
+    parts = [_read(run, table, given, device, workers) for run in runs]
+    first, schema = parts[0], runs[0].schema
+    shares = fit_weights(runs, device) if weights == "stack" else {}
+    frame: dict[str, Any] = {schema.id or "id": first.ids}
+    for place, task in enumerate(schema.tasks):
+        predicted, probability = combine(
+            task, [part.found[task.name] for part in parts], shares.get(task.name)
+        )
+        known, target = first.shown[:, place], first.targets[task.name]
+        predicted = np.where(known.reshape(-1, *[1] * (predicted.ndim - 1)), target, predicted)
+        frame |= _columns(task, first.classes[task.name], predicted, probability)
+        if first.names:
+            frame[f"{task.name}_given"] = known
+    # What several runs cannot read is said once.
+    said = zip(*(part.problems for part in parts), strict=True)
+    frame["problem"] = ["; ".join(dict.fromkeys(p for p in row if p)) for row in said]
+    return pd.DataFrame(frame)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one run makes of a table."""
+
+    ids: list[str]
+    names: tuple[str, ...]
+    found: dict[str, Prediction]
+    shown: np.ndarray
+    targets: dict[str, np.ndarray]
+    classes: dict[str, tuple[str, ...]]
+    problems: list[str]
+
+
+def _read(
+    run: Run, table: str | Path | pd.DataFrame, given: str | tuple[str, ...], device: str,
+    workers: int | None,
+) -> _Part:  # fmt: skip
     import pandas as pd
 
     names = _given_names(run.schema, given)
@@ -69,22 +123,20 @@ def predict(
         store = build(
             schema, path, fitted=run.features, table=table, workers=workers, progress=False
         )
-        rows = store.rows()
         network = run.network(device)
-        found, shown = _outputs(network, store, rows, names)
-        frame: dict[str, Any] = {run.schema.id or "id": store.ids()}
-        for place, task in enumerate(store.schema.tasks):
-            predicted, probability = predictions(network, task, found[task.name])
-            known = shown[:, place].numpy()
-            target = store.target(task.name).numpy()
-            predicted = np.where(known.reshape(-1, *[1] * (predicted.ndim - 1)), target, predicted)
-            frame |= _columns(task, store.classes(task.name), predicted, probability)
-            if names:
-                frame[f"{task.name}_given"] = known
+        out, shown = _outputs(network, store, store.rows(), names)
         report = pd.read_csv(path / "build_report.csv", dtype=str, keep_default_na=False)
-    problems = report.groupby("row")["problem"].apply("; ".join)
-    frame["problem"] = [problems.get(str(r), "") for r in range(len(rows))]
-    return pd.DataFrame(frame)
+        problems = report.groupby("row")["problem"].apply("; ".join)
+        tasks = store.schema.tasks
+        return _Part(
+            ids=store.ids(),
+            names=names,
+            found={t.name: predictions(network, t, out[t.name]) for t in tasks},
+            shown=shown.numpy(),
+            targets={t.name: store.target(t.name).numpy().copy() for t in tasks},
+            classes={t.name: store.classes(t.name) for t in tasks},
+            problems=[problems.get(str(r), "") for r in range(len(store))],
+        )
 
 
 def _given_names(schema: Schema, given: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -147,9 +147,9 @@ class Run:
 
     def check_reads_labels(self) -> None:
         """`UsageError` if the network never learned to read known labels."""
-        from gnnfusion.nn.fusion import check_labels
+        from gnnfusion.nn.sharing import check_labels
 
-        check_labels(self.config.network.fusion)
+        check_labels(self.config.network)
         if not self.config.evidence:
             raise UsageError(
                 f"{self.path} was trained with evidence 0, so it never learned to read labels; "

@@ -3,6 +3,7 @@ import dataclasses
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outputs import with_tasks
 from random_stores import cases, make_store
 
 from gnnfusion.graphs.batch import make_batch, topology_of
@@ -25,6 +26,31 @@ def test_a_batch_holds_the_rows_asked_for_in_that_order(store, seed):
     for place, task in enumerate(batch.tasks):
         assert torch.equal(batch.targets[task], store.target(task)[rows])
         assert torch.equal(batch.masks[:, place], store.mask(task)[rows])
+
+
+@given(cases())
+@settings(max_examples=30)
+def test_one_task_alone_is_the_batch_of_a_schema_that_has_no_other(store):
+    """Relations among tasks that a schema with one does not have are there, without edges."""
+    batch = make_batch(store, store.rows(), topology_of(store))
+    for task in store.schema.tasks:
+        own = with_tasks(store, [dataclasses.replace(task, derived_from=())])
+        expected = make_batch(own, own.rows(), topology_of(own))
+        found = batch.only(task.name)
+        assert found.tasks == expected.tasks == (task.name,)
+        assert list(found.targets) == [task.name]
+        assert torch.equal(found.masks, expected.masks)
+        for kind, edges in found.edges.items():
+            if kind not in expected.edges:
+                assert kind == ("task", "relates", "task")
+                assert edges.index.shape == (2, 0)
+                continue
+            assert torch.equal(edges.index, expected.edges[kind].index)
+            assert (edges.attr is None) == (expected.edges[kind].attr is None)
+        assert set(expected.edges) <= set(found.edges)
+    assert batch.tasks == store.schema.task_names  # the batch itself is as it was
+    for kind, edges in make_batch(store, store.rows(), topology_of(store)).edges.items():
+        assert torch.equal(edges.index, batch.edges[kind].index)
 
 
 @given(
@@ -56,6 +82,24 @@ def test_context_is_the_neighbours_of_the_group_within_the_split(seed, before, a
     for kind, edges in batch.edges.items():
         if kind[2] == "task":
             assert not edges.index.numel() or int(edges.index[1].max()) < samples
+
+
+def test_context_may_be_of_some_modalities_alone():
+    """The others' nodes are then those of the sample without context."""
+    context = Context(group="g", order="o", before=2, after=1)
+    whole = make_store(("vector", "bytes"), samples=8, context=context, split=[0] * 8)
+    names = whole.schema.modality_names
+    some = dataclasses.replace(context, modalities=names[:1])
+    part = make_store(("vector", "bytes"), samples=8, context=some, split=[0] * 8)
+    every, few = (make_batch(s, s.rows(), topology_of(s)) for s in (whole, part))
+    assert torch.equal(few.nodes[names[0]].x, every.nodes[names[0]].x)
+    own = every.node_offset(names[1]) == 0
+    assert not own.all()
+    assert torch.equal(few.nodes[names[1]].x, every.nodes[names[1]].x[own])
+    assert (few.node_offset(names[1]) == 0).all()
+    without = torch.zeros(8, 2, dtype=torch.bool)
+    without[:, 1] = True
+    assert len(make_batch(part, part.rows(), topology_of(part), without).nodes[names[1]].x) == 0
 
 
 def test_another_split_moves_the_border_of_context():

@@ -7,6 +7,7 @@ from small_runs import small_config, small_store
 
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.nn.fusion import FUSIONS
+from gnnfusion.nn.sharing import SHARINGS
 from gnnfusion.schema import Context
 from gnnfusion.training.evidence import draw_shown, kin_matrix
 from gnnfusion.training.fit import train
@@ -18,8 +19,10 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
-def test_outputs_losses_and_gradients_agree_to_1e_4(fusion):
+@pytest.mark.parametrize(
+    ("fusion", "sharing"), [(f, "auto") for f in FUSIONS] + [("gatv2", s) for s in SHARINGS]
+)
+def test_outputs_losses_and_gradients_agree_to_1e_4(fusion, sharing):
     nodes = tuple(NODES)
     rules = [{"temporal": {"modality": f"m{i}"}} for i in range(len(nodes))]
     rules += [
@@ -33,7 +36,7 @@ def test_outputs_losses_and_gradients_agree_to_1e_4(fusion):
     shown = draw_shown(store.masks, kin_matrix(store.schema), 0.7, torch.Generator().manual_seed(0))
     found = []
     for device in ("cpu", "cuda"):
-        network = make_network(store, fusion=fusion).to(device)
+        network = make_network(store, fusion=fusion, sharing=sharing).to(device)
         network.train()
         batch = make_batch(store, store.rows(), topology_of(store)).to(device)
         told = shown if network.reads_labels else torch.zeros_like(shown)

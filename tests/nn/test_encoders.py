@@ -110,18 +110,19 @@ def test_near_and_far_positions_are_told_apart():
 
 
 @pytest.mark.parametrize(
-    ("kind", "spec", "name"),
+    ("kind", "spec", "state", "name"),
     [
-        ("tabular", NodeSpec((3,), "float32"), "columns"),
-        ("text", NodeSpec((40,), "int32"), "gru"),
-        ("text", NodeSpec((384,), "float32"), "mlp"),
-        ("series", NodeSpec((6, 50), "float32"), "conv1d"),
-        ("image", NodeSpec((3, 32, 32), "uint8"), "cnn"),
-        ("array", NodeSpec((2, 3, 4, 5), "float32"), "mlp"),
+        ("tabular", NodeSpec((3,), "float32"), {"columns": []}, "columns"),
+        ("text", NodeSpec((40,), "int32"), {"vocabulary": []}, "gru"),
+        ("text", NodeSpec((40,), "int32"), {"config": {}}, "text_model"),
+        ("text", NodeSpec((384,), "float32"), {}, "mlp"),
+        ("series", NodeSpec((6, 50), "float32"), {}, "conv1d"),
+        ("image", NodeSpec((3, 32, 32), "uint8"), {}, "cnn"),
+        ("array", NodeSpec((2, 3, 4, 5), "float32"), {}, "mlp"),
     ],
 )
-def test_the_encoder_follows_from_the_nodes(kind, spec, name):
-    assert default_encoder(kind, spec) == name
+def test_the_encoder_follows_from_the_nodes(kind, spec, state, name):
+    assert default_encoder(kind, spec, state) == name
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from gnnfusion.relatedness.estimators.attention import (
     sample_attention,
     uniform_control,
 )
-from gnnfusion.relatedness.estimators.evidence import losses
+from gnnfusion.training.evaluate import loss_table
 
 TASKS = ("regression", "binary", "multiclass", "regression")
 
@@ -82,9 +82,9 @@ def test_the_control_is_the_cost_of_uniform_attention(store):
     network = make_network(store)
     rows = store.rows()
     control = uniform_control(network, store, rows, 0)
-    learned = losses(network, store, rows, None)
+    learned = loss_table(network, store, rows)
     with network.fusion.uniform_attention(RELATES):
-        uniform = losses(network, store, rows, None)
+        uniform = loss_table(network, store, rows)
     scale = np.nanmean(learned, axis=0)
     known = ~np.isnan(learned).all(1)
     a, b = (np.nanmean((x / scale)[known], axis=1) for x in (uniform, learned))

@@ -6,10 +6,10 @@ from scipy.stats import kstest
 
 from gnnfusion.graphs.store import GraphStore, store_from_arrays
 from gnnfusion.nn.config import NetworkConfig
-from gnnfusion.relatedness.estimators.evidence import FLIPS, estimate, losses, paired_gain
+from gnnfusion.relatedness.estimators.evidence import FLIPS, estimate, paired_gain
 from gnnfusion.schema import Modality, Schema, Task
 from gnnfusion.training.config import TrainConfig
-from gnnfusion.training.evaluate import outputs
+from gnnfusion.training.evaluate import loss_table, outputs
 from gnnfusion.training.fit import fit
 from gnnfusion.training.objective import sample_losses
 
@@ -60,7 +60,7 @@ def test_losses_are_those_of_the_network_and_nan_where_unlabelled():
     store = make_store(("vector",), ("regression", "binary"), samples=12, unlabelled=0.4)
     network = make_network(store)
     rows = torch.arange(12).flip(0)
-    plain, told = losses(network, store, rows, None), losses(network, store, rows, 0)
+    plain, told = loss_table(network, store, rows), loss_table(network, store, rows, 0)
     np.testing.assert_array_equal(np.isnan(plain), ~store.masks[rows].numpy())
     np.testing.assert_array_equal(np.isnan(told), np.isnan(plain))
     out = outputs(network, store, rows)

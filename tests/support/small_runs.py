@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from random_stores import make_store
 
 from gnnfusion.graphs.store import GraphStore
@@ -29,3 +30,18 @@ def small_config(**changes) -> TrainConfig:
     network = NetworkConfig(width=8, layers=2, heads=2, dropout=0.2)
     values = {"network": network, "epochs": 3, "batch_size": 8, "device": "cpu", **changes}
     return TrainConfig(**values)
+
+
+def learnable(**settings) -> GraphStore:
+    """Targets that follow from the first modality, where it is there; much is missing."""
+    store = small_store(missing=0.3, unlabelled=0.5, most=1, **settings)
+    ptr = store.nodes("m0").ptr
+    x = torch.zeros(len(store))
+    x[ptr.diff() > 0] = store.nodes("m0").x[:, 0]
+    tensors = {
+        **store.tensors,
+        "y/t0": x.unsqueeze(1).to(store.target("t0").dtype),
+        "y/t1": (x > 0).to(store.target("t1").dtype),
+        "y/t2": (x > -0.5).to(store.target("t2").dtype) + (x > 0.5),
+    }
+    return GraphStore(store.meta, tensors)

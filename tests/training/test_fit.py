@@ -201,19 +201,21 @@ def test_a_run_killed_in_mid_epoch_ends_as_the_unbroken_one(store, tmp_path):
     assert a == b
 
 
-def test_a_run_that_died_between_training_and_metrics_is_finished(store, tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", ["evaluate", "model_card"])
+def test_a_run_that_died_after_training_is_finished(store, tmp_path, monkeypatch, step):
     import gnnfusion.training.fit as module
 
-    def fail(*args):
+    def fail(*args, **settings):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as m:
-        m.setattr(module, "evaluate", fail)
+        m.setattr(module, step, fail)
         with pytest.raises(KeyboardInterrupt):
             train(store, tmp_path / "run", small_config(), logs=False)
     run = train(store, tmp_path / "run", small_config(), logs=False)
     assert len(run.history) == 3
     assert "test" in run.metrics["split"]
+    assert (run.path / "README.md").is_file()
 
 
 def test_a_damaged_checkpoint_is_said(store, tmp_path, monkeypatch):
@@ -329,6 +331,8 @@ def test_settings_go_to_yaml_and_back(tmp_path):
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"lr": -1.0}, "lr must be positive, not -1.0"),
         ({"evidence": 1.5}, "evidence must lie between 0 and 1, not 1.5"),
+        ({"modality_dropout": 1.0}, "modality_dropout must be at least 0 and below 1, not 1.0"),
+        ({"label_smoothing": -0.1}, "label_smoothing must be at least 0 and below 1, not -0.1"),
         ({"schedule": "step"}, "unknown schedule 'step'; use cosine or constant"),
         ({"device": "tpu"}, "unknown device 'tpu'; use auto, cpu or cuda"),
     ],

@@ -7,11 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_stores import TASKS, cases, make_network, make_store
 from sklearn.metrics import log_loss
+from small_runs import small_config, small_store
 
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.schema import Task
 from gnnfusion.training.evidence import draw_shown, kin_matrix, scorable
+from gnnfusion.training.fit import fit
 from gnnfusion.training.objective import (
     constant_losses,
     sample_losses,
@@ -78,6 +81,52 @@ def test_regression_is_half_the_squared_error_in_units_of_the_spread():
     y = torch.randn(6, 2)
     expected = 0.5 * ((head.predict(out) - y) / head.std).square().mean(1)
     torch.testing.assert_close(sample_losses(head, out, y), expected)
+
+
+# -- label smoothing --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "ordinal"])
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_smoothed_class_costs_its_share_of_what_every_class_costs(kind, share):
+    """The loss is linear in the target's distribution, so it is the mean under the smoothed one."""
+    torch.manual_seed(0)
+    classes = {"binary": 2, "multiclass": 3, "ordinal": 4}[kind]
+    head, out = outputs_of(kind)
+    y = torch.randint(0, classes, (6,), dtype=torch.int32)
+    every = torch.stack([sample_losses(head, out, torch.full_like(y, c)) for c in range(classes)])
+    expected = (1 - share) * sample_losses(head, out, y) + share * every.mean(0)
+    torch.testing.assert_close(sample_losses(head, out, y, share), expected)
+
+
+def test_each_label_of_a_set_is_smoothed_as_a_yes_or_no():
+    torch.manual_seed(0)
+    head, out = outputs_of("multilabel")
+    y = torch.randint(0, 2, (6, 3), dtype=torch.uint8)
+    both = (sample_losses(head, out, y) + sample_losses(head, out, 1 - y)) / 2
+    expected = 0.7 * sample_losses(head, out, y) + 0.3 * both
+    torch.testing.assert_close(sample_losses(head, out, y, 0.3), expected)
+
+
+def test_numbers_are_not_smoothed():
+    head, out = outputs_of("regression2")
+    y = torch.randn(6, 2)
+    assert torch.equal(sample_losses(head, out, y, 0.3), sample_losses(head, out, y))
+
+
+def test_labels_are_smoothed_in_training_and_in_no_score():
+    """Nothing is learned here, so only what is measured can differ."""
+    network = NetworkConfig(width=8, heads=2, dropout=0.0)
+    found = []
+    for share in (0.0, 0.3):
+        settings = {"lr": 1e-12, "epochs": 1, "evidence": 0.0, "label_smoothing": share}
+        _, keeper = fit(small_store(), small_config(network=network, **settings), None)
+        found.append(keeper.history[0])
+    plain, smoothed = found
+    for task, kind in (("t0", "regression"), ("t1", "binary"), ("t2", "multiclass")):
+        assert smoothed[f"valid_{task}"] == plain[f"valid_{task}"]
+        assert (smoothed[f"train_{task}"] == plain[f"train_{task}"]) == (kind == "regression")
+    assert smoothed["valid_score"] == plain["valid_score"]
 
 
 # -- masks ------------------------------------------------------------------------------------

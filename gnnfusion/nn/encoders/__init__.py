@@ -24,14 +24,17 @@ ENCODERS = {
     "conv1d": "gnnfusion.nn.encoders.window",
     "gru": "gnnfusion.nn.encoders.gru",
     "transformer": "gnnfusion.nn.encoders.transformer",
+    "text_model": "gnnfusion.nn.encoders.text_model",
     "columns": "gnnfusion.nn.encoders.columns",
 }
 
 
-def default_encoder(kind: str, spec: NodeSpec) -> str:
+def default_encoder(kind: str, spec: NodeSpec, state: Mapping[str, Any]) -> str:
     """Name of the encoder that fits such nodes."""
     if kind == "tabular":
         return "columns"
+    if kind == "text" and "config" in state:
+        return "text_model"
     if spec.dtype in ("int32", "int64"):
         return "gru"
     return {1: "mlp", 2: "conv1d", 3: "cnn"}.get(len(spec.shape), "mlp")
@@ -48,7 +51,7 @@ def make_encoder(
         Its name or a setting is unknown, or it does not fit the nodes.
     """
     settings = dict(modality.encoder)
-    name = settings.pop("name", None) or default_encoder(modality.kind, spec)
+    name = settings.pop("name", None) or default_encoder(modality.kind, spec, state)
     if name not in ENCODERS:
         raise SchemaError(
             f"modality {modality.name!r}: unknown encoder {name!r}; use {', '.join(ENCODERS)}"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.topology import NodeLayout
+from gnnfusion.nn.encoders.actnorm import ActNorm, evenly, fit_through
 from gnnfusion.nn.encoders.keypoints import Keypoints
 from gnnfusion.nn.encoders.standardize import Standardize
 
@@ -23,7 +24,7 @@ POOLS: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
 class PictureEncoder(nn.Module):
     """Convolution blocks that halve pictures of 16 pixels or more, then one vector per node.
 
-    Normalization is per node (``GroupNorm``), so no picture sees another.
+    Normalization is by learned constants (`ActNorm`), so no picture sees another.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ class PictureEncoder(nn.Module):
             stride = 2 if size >= 16 else 1
             blocks += [
                 nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
-                nn.GroupNorm(max(1, after // 16), after),
+                ActNorm(after),
                 nn.GELU(),
             ]
             size //= stride
@@ -73,6 +74,7 @@ class PictureEncoder(nn.Module):
 
     def fit(self, nodes: NodeLayout) -> None:
         self.standardize.fit(nodes.x)
+        fit_through(self.blocks, self.standardize(evenly(nodes.x)))
 
     def forward(self, nodes: NodeLayout) -> Tensor:
         out: Tensor = self.head(self.blocks(self.standardize(nodes.x)))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.topology import NodeLayout
+from gnnfusion.nn.encoders.actnorm import ActNorm, evenly, fit_through
 from gnnfusion.nn.encoders.jitter import Jitter, rotated, scaled_and_noisy, warped
 from gnnfusion.nn.encoders.standardize import Standardize
 
@@ -57,10 +58,10 @@ class WindowEncoder(nn.Module):
         before = channels_in
         for place, after in enumerate(channels):
             blocks += [
-                nn.Conv1d(before, after, kernel, stride=1 + (place > 0), padding=kernel // 2,
-                          bias=False),
-                nn.GroupNorm(max(1, after // 16), after),
+                nn.Conv1d(before, after, kernel, padding=kernel // 2, bias=False),
+                ActNorm(after),
                 nn.GELU(),
+                *([nn.MaxPool1d(2, ceil_mode=True)] if place else []),
                 nn.Dropout1d(dropout),
             ]  # fmt: skip
             before = after
@@ -70,6 +71,7 @@ class WindowEncoder(nn.Module):
 
     def fit(self, nodes: NodeLayout) -> None:
         self.standardize.fit(nodes.x)
+        fit_through(self.blocks, self.standardize(evenly(nodes.x)))
 
     def forward(self, nodes: NodeLayout) -> Tensor:
         x, jitter = nodes.x, self.jitter

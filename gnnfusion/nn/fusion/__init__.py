@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gnnfusion.errors import UsageError
 from gnnfusion.methods import Method, find_method, load_method
 
 if TYPE_CHECKING:
@@ -87,15 +86,6 @@ FUSIONS = {
 def find_fusion(name: str) -> FusionMethod:
     """The registry's entry; `UsageError` lists the names if there is none."""
     return find_method(FUSIONS, "fusion", name)
-
-
-def check_labels(name: str) -> None:
-    """`UsageError` if the named fusion cannot read known labels."""
-    if not find_fusion(name).uses_task_nodes:
-        raise UsageError(
-            f"the fusion {name!r} has no task nodes, so it cannot read known labels; "
-            "train with one that has, such as gatv2 or transformer"
-        )
 
 
 def make_fusion(types: GraphTypes, config: NetworkConfig) -> Trunk:

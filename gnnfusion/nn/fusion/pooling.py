@@ -60,13 +60,15 @@ def masked_softmax(scores: Tensor, present: Tensor) -> Tensor:
 
 
 class MLP(nn.Sequential):
-    r"""Residual layers :math:`x + \mathrm{drop}(\mathrm{GELU}(\mathrm{LN}(W x + b)))`."""
+    """As many `Residual` layers as the settings say."""
 
     def __init__(self, config: NetworkConfig) -> None:
-        super().__init__(*(_Residual(config.width, config.dropout) for _ in range(config.layers)))
+        super().__init__(*(Residual(config.width, config.dropout) for _ in range(config.layers)))
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
+    r"""A layer :math:`x + \mathrm{drop}(\mathrm{GELU}(\mathrm{LN}(W x + b)))`."""
+
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.linear, self.norm = nn.Linear(width, width), nn.LayerNorm(width)

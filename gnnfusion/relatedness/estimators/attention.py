@@ -18,9 +18,10 @@ from gnnfusion.errors import UsageError
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.fusion.graph import GraphFusion
-from gnnfusion.nn.network import RELATES, FusionNetwork
-from gnnfusion.relatedness.estimators.evidence import losses, paired_gain
+from gnnfusion.nn.network import RELATES, FusionNetwork, SharedNetwork
+from gnnfusion.relatedness.estimators.evidence import paired_gain
 from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.training.evaluate import loss_table
 from gnnfusion.training.evidence import kin_matrix
 
 BATCH = 256
@@ -36,6 +37,11 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         raise UsageError(
             f"the fusion {fusion!r} has no attention among tasks alone; use --method labels, or "
             f"train with {' or '.join(FUSIONS_WITH_ATTENTION)}"
+        )
+    if not network.reads_labels:
+        raise UsageError(
+            f"the sharing {network.config.sharing!r} has no task nodes, so no attention among "
+            "them; use --method labels, or train with --sharing task_nodes"
         )
     if RELATES not in topology_of(store).types(
         {m: store.spec(m) for m in store.schema.modality_names}, len(store.schema.tasks),
@@ -77,6 +83,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
 def sample_attention(network: FusionNetwork, store: GraphStore, rows: Tensor) -> np.ndarray:
     """Mean over layers and heads of attention, ``[n, T, T]``: from source i to target j."""
     topology, count = topology_of(store), len(store.schema.tasks)
+    assert isinstance(network, SharedNetwork)
     assert isinstance(network.fusion, GraphFusion)
     device = next(network.parameters()).device
     parts = []
@@ -95,10 +102,11 @@ def uniform_control(
 ) -> dict[str, float | bool | str]:
     """What replacing attention between tasks by uniform costs, as a share of the mean loss."""
     rows = rows[store.masks[rows].any(1)]
+    assert isinstance(network, SharedNetwork)
     assert isinstance(network.fusion, GraphFusion)
-    learned = losses(network, store, rows, None)
+    learned = loss_table(network, store, rows)
     with network.fusion.uniform_attention(RELATES):
-        uniform = losses(network, store, rows, None)
+        uniform = loss_table(network, store, rows)
     scale = np.nanmean(learned, axis=0)
     a, b = (np.nanmean(x / scale, axis=1) for x in (uniform, learned))
     loss, low, high, p_value = paired_gain(a, b, np.random.default_rng(seed))

@@ -10,15 +10,13 @@ are one-sided sign-flip tests of the paired differences.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.training.evaluate import outputs
+from gnnfusion.training.evaluate import loss_table
 from gnnfusion.training.evidence import kin_matrix
-from gnnfusion.training.objective import sample_losses
 
 DRAWS = 2000
 FLIPS = 10_000  # the least p-value is 1 / FLIPS: 90 pairs (10 tasks) stay testable after Holm
@@ -29,12 +27,12 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     tasks = store.schema.task_names
     kin = kin_matrix(store.schema).numpy()
     masks = store.masks[rows].numpy()
-    base = losses(network, store, rows, None)
+    base = loss_table(network, store, rows)
     count = len(tasks)
     value, low, high, p_value = (np.full((count, count), np.nan) for _ in range(4))
     sizes = np.zeros((count, count), dtype=int)
     for i in range(count):
-        told = losses(network, store, rows, i)
+        told = loss_table(network, store, rows, i)
         for j in range(count):
             both = masks[:, i] & masks[:, j]
             sizes[i, j] = both.sum()
@@ -54,29 +52,6 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         n=sizes,
         derived=kin & ~np.eye(count, dtype=bool),
     )
-
-
-def losses(
-    network: FusionNetwork, store: GraphStore, rows: Tensor, shown: int | None
-) -> np.ndarray:
-    """Loss of every sample and task ``[n, T]``, NaN where unlabelled, with label `shown` known."""
-
-    def only(masks: Tensor) -> Tensor:
-        visible = torch.zeros_like(masks)
-        visible[:, shown] = masks[:, shown]
-        return visible
-
-    found = outputs(network, store, rows, None if shown is None else only)
-    result = np.full((len(rows), len(found)), np.nan)
-    for place, (task, out) in enumerate(found.items()):
-        known = store.mask(task)[rows]
-        head = network.head(task)
-        device = next(head.parameters()).device
-        target = store.target(task)[rows][known].to(device)
-        with torch.no_grad():
-            loss = sample_losses(head, out[known].to(device), target)
-        result[known.numpy(), place] = loss.double().cpu().numpy()
-    return result
 
 
 def paired_gain(

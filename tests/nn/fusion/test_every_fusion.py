@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outputs import fully_wired, labels_for, perturbed, run, with_tasks
 from random_stores import cases, make_network, make_store
 
 from gnnfusion.errors import UsageError
@@ -13,11 +14,11 @@ from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.methods import load_method
 from gnnfusion.nn.config import NetworkConfig
-from gnnfusion.nn.fusion import FUSIONS, check_labels, find_fusion
+from gnnfusion.nn.fusion import FUSIONS, find_fusion
 from gnnfusion.nn.fusion.trunk import Trunk
 from gnnfusion.nn.network import network_for
+from gnnfusion.nn.sharing import check_labels
 from gnnfusion.schema import Context
-from gnnfusion.training.evidence import draw_shown, kin_matrix
 from gnnfusion.training.objective import task_losses
 
 NAMES = (
@@ -27,37 +28,6 @@ NAMES = (
 )  # fmt: skip
 every = pytest.mark.parametrize("fusion", NAMES)
 CONTEXT = Context(group="g", order="o", before=1, after=1)
-
-
-def run(network, store, rows, shown=None):
-    rows = torch.as_tensor(rows, dtype=torch.long)
-    with torch.no_grad():
-        visible = None if shown is None else shown[rows]
-        return network(make_batch(store, rows, topology_of(store)), visible)
-
-
-def labels_for(network, store, seed):
-    """Some labels to show, where the fusion can read any."""
-    if not network.reads_labels:
-        return None
-    draw = torch.Generator().manual_seed(seed)
-    return draw_shown(store.masks, kin_matrix(store.schema), 0.7, draw)
-
-
-def belongs(parameter, modality):
-    """Whether a parameter is the modality's: of its encoder, its slots, its relations."""
-    return any(modality in part.split("__") for part in parameter.split("."))
-
-
-def perturbed(network, store, modalities, fusion):
-    """The network with other weights in all that belongs to these modalities."""
-    other = make_network(store, fusion=fusion)
-    other.load_state_dict(network.state_dict())
-    with torch.no_grad():
-        for name, parameter in other.named_parameters():
-            if any(belongs(name, m) for m in modalities):
-                parameter.add_(torch.randn_like(parameter) * 7)
-    return other
 
 
 def assert_close(a, b):
@@ -101,7 +71,7 @@ def test_an_absent_modality_touches_no_bit(fusion, store, seed):
     for row in range(min(len(store), 3)):
         batch = make_batch(store, torch.tensor([row]), topology_of(store))
         absent = [m for m in store.schema.modality_names if len(batch.nodes[m].x) == 0]
-        after = run(perturbed(network, store, absent, fusion), store, [row])
+        after = run(perturbed(network, absent), store, [row])
         for task, before in run(network, store, [row]).items():
             assert torch.equal(before, after[task])
 
@@ -112,7 +82,7 @@ def test_nor_does_it_in_a_batch_with_samples_that_have_it(fusion):
     network = make_network(store, fusion=fusion)
     lacks = store.nodes("m1").ptr.diff() == 0
     before = run(network, store, range(12))
-    after = run(perturbed(network, store, ["m1"], fusion), store, range(12))
+    after = run(perturbed(network, ["m1"]), store, range(12))
     for task in before:
         assert torch.equal(before[task][lacks], after[task][lacks])
         assert (before[task] != after[task]).any(1)[~lacks].all()
@@ -158,8 +128,7 @@ def test_context_reaches_the_sample_and_its_place_matters(fusion):
 def test_permuting_tasks_permutes_outputs(fusion, store):
     """Parameters are keyed by the task's name, so the order of the schema means nothing."""
     network = make_network(store, fusion=fusion)
-    meta = {**store.meta, "schema": store.schema.with_tasks(store.schema.tasks[::-1]).to_dict()}
-    other = GraphStore(meta, store.tensors)
+    other = with_tasks(store, store.schema.tasks[::-1])
     turned = network_for(other, network.config)
     turned.load_state_dict(network.state_dict())
     rows = range(len(store))
@@ -195,7 +164,7 @@ def test_known_labels_reach_the_other_tasks_or_are_refused(fusion):
         with pytest.raises(UsageError, match=f"'{fusion}' has no task nodes, so it cannot read"):
             run(network, store, range(10), shown)
         with pytest.raises(UsageError, match="such as gatv2 or transformer"):
-            check_labels(fusion)
+            check_labels(network.config)
         return
     plain, told = (run(network, store, range(10), s)["t0"] for s in (None, shown))
     assert ((plain != told).any(1) == shown[:, 1]).all()
@@ -203,17 +172,8 @@ def test_known_labels_reach_the_other_tasks_or_are_refused(fusion):
 
 @every
 def test_every_parameter_gets_a_gradient(fusion):
-    """All but what writes into modality nodes in the last layer of a graph: nothing reads these.
-
-    Wiring is full, so that no attention is over a single edge (where it is 1 whatever the weights),
-    and the sample with nothing has a label.
-    """
-    names = ("m0", "m1", "m2")
-    rules = [{"full": {"source": a, "target": b}} for a in names for b in names]
-    rules += [{rule: {"modality": m}} for rule in ("informs", "asks") for m in names]
-    store = make_store(samples=30, missing=0.2, topology=[*rules, {"relates": {}}])
-    tensors = {**store.tensors, "mask/t0": torch.ones_like(store.tensors["mask/t0"])}
-    store = GraphStore(store.meta, tensors)
+    """All but what writes into modality nodes in the last layer of a graph: nothing reads these."""
+    store, names = fully_wired(), ("m0", "m1", "m2")
     network = make_network(store, fusion=fusion).train()
     batch = make_batch(store, store.rows(), topology_of(store))
     shown = labels_for(network, store, 0)

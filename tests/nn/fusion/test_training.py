@@ -7,11 +7,10 @@ import pytest
 import torch
 import yaml
 from random_stores import make_network, make_store
-from small_runs import SPLIT, small_config, small_store
+from small_runs import SPLIT, learnable, small_config, small_store
 
 from gnnfusion.cli import main
 from gnnfusion.errors import UsageError
-from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.fusion import FUSIONS
 from gnnfusion.relatedness.estimators.attention import estimate
@@ -22,21 +21,6 @@ from gnnfusion.training.module import FusionModule
 from gnnfusion.training.run import Run
 
 TASKS = ("regression", "binary", "multiclass")
-
-
-def learnable(**settings):
-    """Targets that follow from the first modality, where it is there; much is missing."""
-    store = small_store(missing=0.3, unlabelled=0.5, most=1, **settings)
-    ptr = store.nodes("m0").ptr
-    x = torch.zeros(len(store))
-    x[ptr.diff() > 0] = store.nodes("m0").x[:, 0]
-    tensors = {
-        **store.tensors,
-        "y/t0": x.unsqueeze(1).to(store.target("t0").dtype),
-        "y/t1": (x > 0).to(store.target("t1").dtype),
-        "y/t2": (x > -0.5).to(store.target("t2").dtype) + (x > 0.5),
-    }
-    return GraphStore(store.meta, tensors)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

@@ -1,0 +1,193 @@
+"""The comparison itself: search settings for every method alike, train over seeds, sum up."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gnnfusion.errors import DataError, RunError, UsageError
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.training.baselines import BASELINES, baseline
+from gnnfusion.training.compare.plan import (
+    Candidate,
+    Trial,
+    candidates,
+    control_name,
+    draws,
+    with_settings,
+)
+from gnnfusion.training.compare.pool import Say, run_all
+from gnnfusion.training.compare.summary import summarize
+from gnnfusion.training.config import TrainConfig
+from gnnfusion.training.evidence import kin_matrix
+from gnnfusion.whole import write_json
+
+RESULT = "compare.json"
+SEARCH_SEED = 1_000_003  # apart from the seeds of final trainings, which are 0, 1, …
+
+
+def compare(
+    store: GraphStore | str | Path,
+    out: str | Path,
+    *,
+    fusions: Sequence[str] = ("gatv2",),
+    sharings: Sequence[str] = ("auto",),
+    balancings: Sequence[str] = ("static",),
+    seeds: int = 5,
+    trials: int = 6,
+    trial_seconds: float = 60.0,
+    base: TrainConfig | None = None,
+    jobs: int | None = None,
+    budget: float | None = None,
+    baselines: Sequence[str] = BASELINES,
+    say: Say | None = None,
+) -> dict[str, Any]:
+    """Compare methods fairly, and write ``compare.json``.
+
+    Every method gets the same draws of learning rate, width and dropout, on one seed and for the
+    same time; the best on validation is trained over seeds and scored on test, once. Called again
+    with the same folder, it takes up the trials that are finished.
+
+    Parameters
+    ----------
+    store
+        A store or its folder, with validation and test rows.
+    out
+        Folder for results.
+    fusions, sharings, balancings
+        Their grid is compared, without known labels; added are single-task training with the first
+        fusion (the control) and, where a method reads known labels, one row that trains with them.
+    seeds
+        Final trainings of each method.
+    trials
+        Settings tried for each method; the first are those of `base`.
+    trial_seconds
+        Longest training in the search; the epoch that passes it is the last.
+    base
+        What all share: epochs, batch size, patience, weight decay, layers.
+    jobs
+        Processes at once; by default one for every core, each with one thread.
+    budget
+        Seconds after which no training is started. Half of it at most goes to the search; methods
+        are then compared on the trials and seeds that all of them have.
+    baselines
+        Simple readers beside the methods: linear, boosting.
+    say
+        Called with a line of progress, the finished and all trials of the phase.
+
+    Raises
+    ------
+    UsageError
+        Counts below one, or methods that do not fit.
+    DataError
+        No validation or test rows.
+    RunError
+        The budget ended before every method had one trial and one seed.
+    """
+    out = Path(out)
+    store = store if isinstance(store, GraphStore) else GraphStore.open(store)
+    if min(seeds, trials, jobs or 1) < 1:
+        raise UsageError("seeds, trials and jobs must be at least 1")
+    if store.path is None:
+        raise UsageError("a comparison reads the store from its folder; save it first")
+    for split in ("valid", "test"):
+        if len(store.rows(split)) == 0:
+            raise DataError(f"the split {split!r} is empty, so methods cannot be compared")
+    jobs = jobs or os.cpu_count() or 1
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    began = time.monotonic()
+    evidence = 0.0 if bool(kin_matrix(store.schema).all()) else 0.5
+    methods, left_out = candidates(
+        store, base or TrainConfig(), fusions, sharings, balancings, evidence
+    )
+    run = partial(
+        run_all, store=store.path, folder=out / "trials", jobs=jobs, threads=threads, say=say
+    )
+
+    def deadline(share: float) -> float | None:
+        return None if budget is None else began + share * budget
+
+    settings = draws(trials, SEARCH_SEED)
+    searched = {
+        (m.name, n): Trial(candidate=m.name, config=replace(
+            with_settings(m.config, s), seed=SEARCH_SEED, max_seconds=trial_seconds
+        ), final=False)
+        for n, s in enumerate(settings) for m in methods
+    }  # fmt: skip
+    results = run(list(searched.values()), deadline=deadline(0.5))
+    by_trial = {place: results.get(t.key) for place, t in searched.items()}
+    reached = _all_have(by_trial, methods, trials, "one trial of its settings")
+    chosen: dict[str, int] = {}
+    for method in methods:
+        found = [by_trial[method.name, n] for n in range(reached)]
+        scores = [r.get("score", np.inf) for r in found if r is not None]
+        if np.isfinite(min(scores)):
+            chosen[method.name] = int(np.argmin(scores))
+        else:
+            left_out[method.name] = str(found[0]["failed"]) if found[0] else ""
+    methods = [m for m in methods if m.name in chosen]
+    finals = {
+        (m.name, seed): Trial(candidate=m.name, config=replace(
+            with_settings(m.config, settings[chosen[m.name]]), seed=seed
+        ), final=True)
+        for seed in range(seeds) for m in methods
+    }  # fmt: skip
+    results |= run(list(finals.values()), deadline=deadline(1.0))
+    by_seed = {place: results.get(t.key) for place, t in finals.items()}
+    trained = _all_have(by_seed, methods, seeds, "a final training")
+    kept: dict[str, list[dict[str, Any]]] = {}
+    for method in methods:
+        outcome = [by_seed[method.name, s] or {} for s in range(trained)]
+        failed = [r["failed"] for r in outcome if "failed" in r]
+        if failed:
+            left_out[method.name] = failed[0]
+        else:
+            kept[method.name] = outcome
+    if not kept:
+        raise RunError(f"every method failed: {next(iter(left_out.values()))}")
+    simple = {name: baseline(store, name)["test"] for name in baselines}
+    summary = summarize(store.schema.tasks, kept, simple, control_name(fusions))
+    result = {
+        "trials": reached,
+        "trial_seconds": trial_seconds,
+        "seeds": trained,
+        **summary,
+        "settings": {name: settings[chosen[name]] for name in kept},
+        "configs": {m.name: m.config.to_dict() for m in methods if m.name in kept},
+        "left_out": left_out,
+        "seconds": time.monotonic() - began,
+    }
+    write_json(out / RESULT, _finite(result))
+    return result
+
+
+def _all_have(
+    found: dict[tuple[str, int], Any], methods: Sequence[Candidate], most: int, what: str
+) -> int:
+    """How many of the `most` (trials or seeds) every method has, counted from the first."""
+    for count in range(most):
+        missing = [m.name for m in methods if found[m.name, count] is None]
+        if missing:
+            if count == 0:
+                raise RunError(
+                    f"the budget ended before {missing[0]} had {what}; give it more time and "
+                    "call compare again, which goes on from here"
+                )
+            return count
+    return most
+
+
+def _finite(value: Any) -> Any:
+    """Plain values with None for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

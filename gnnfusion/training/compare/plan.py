@@ -1,0 +1,146 @@
+"""What a comparison trains: methods, and settings drawn alike for each of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from gnnfusion.errors import GnnFusionError, UsageError
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.network import network_for
+from gnnfusion.training.config import TrainConfig
+
+LR, WIDTHS, DROPOUTS = (3e-4, 3e-3), (32, 64, 96, 128), (0.0, 0.1, 0.2, 0.3, 0.5)
+"""What the search draws from: the rate log-uniformly, the others evenly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A method to compare.
+
+    Parameters
+    ----------
+    name
+        Unique; what differs between methods, as ``fusion+sharing+balancing``.
+    config
+        Its settings before any search.
+    """
+
+    name: str
+    config: TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One training of a candidate; its `key` depends on the settings alone, so that finished trials
+    are found again.
+
+    Parameters
+    ----------
+    candidate
+        Name of the method.
+    config
+        Settings.
+    final
+        Whether test rows are scored, too; while settings are searched they never are.
+    """
+
+    candidate: str
+    config: TrainConfig
+    final: bool
+
+    @property
+    def key(self) -> str:
+        plain = {**self.config.to_dict(), "final": self.final}
+        return hashlib.blake2b(json.dumps(plain).encode(), digest_size=8).hexdigest()
+
+
+def candidates(
+    store: GraphStore,
+    base: TrainConfig,
+    fusions: Sequence[str],
+    sharings: Sequence[str],
+    balancings: Sequence[str],
+    evidence: float = 0.5,
+) -> tuple[list[Candidate], dict[str, str]]:
+    """The grid of methods, the single-task control, and hidden-label training as a row of its own.
+
+    No method of the grid is shown a label in training.
+
+    Parameters
+    ----------
+    store
+        What they must fit.
+    base
+        Settings that all share.
+    fusions, sharings, balancings
+        Names; with a sharing that does not fit a fusion, the pair is left out.
+    evidence
+        Share of samples with shown labels for the row of its own; 0 leaves it out.
+
+    Returns
+    -------
+    tuple
+        The candidates, and of those left out the reason.
+
+    Raises
+    ------
+    UsageError
+        Nothing is left to compare.
+    """
+    base = replace(base, evidence=0.0, refit=False)
+    found: dict[str, TrainConfig] = {}
+    for fusion, sharing, balancing in product(fusions, sharings, balancings):
+        network = replace(base.network, fusion=fusion, sharing=sharing)
+        name = "+".join((fusion, sharing, balancing))
+        found[name] = replace(base, network=network, balancing=balancing)
+    single = replace(base.network, fusion=fusions[0], sharing="single")
+    found[control_name(fusions)] = replace(base, network=single, balancing="static")
+    left_out = {}
+    for name, config in found.items():
+        try:
+            network_for(store, config.network)
+        except GnnFusionError as error:
+            left_out[name] = str(error)
+    kept = [Candidate(name=n, config=c) for n, c in found.items() if n not in left_out]
+    if not kept:
+        raise UsageError(f"nothing is left to compare: {next(iter(left_out.values()))}")
+    readers = [c for c in kept if network_for(store, c.config.network).reads_labels]
+    if evidence and readers:
+        first = readers[0]
+        config = replace(first.config, evidence=evidence)
+        kept.append(Candidate(name=f"{first.name}+hidden_labels", config=config))
+    return kept, left_out
+
+
+def control_name(fusions: Sequence[str]) -> str:
+    """Name of the control: the first fusion, with nothing shared between tasks."""
+    return f"{fusions[0]}+single+static"
+
+
+def draws(count: int, seed: int) -> list[dict[str, Any]]:
+    """Settings to search, the same for every method; the first changes nothing.
+
+    Each is ``{"lr": …, "network": {"width": …, "dropout": …}}`` or empty.
+    """
+    rng = np.random.default_rng(seed)
+    found: list[dict[str, Any]] = [{}]
+    for _ in range(count - 1):
+        found.append({
+            "lr": float(f"{np.exp(rng.uniform(*np.log(LR))):.2g}"),
+            "network": {"width": int(rng.choice(WIDTHS)), "dropout": float(rng.choice(DROPOUTS))},
+        })  # fmt: skip
+    return found[:count]
+
+
+def with_settings(config: TrainConfig, settings: dict[str, Any]) -> TrainConfig:
+    """The config with the settings of a draw; a width must suit the heads, which it does."""
+    settings = dict(settings)
+    network = replace(config.network, **settings.pop("network", {}))
+    return replace(config, network=network, **settings)

@@ -1,0 +1,85 @@
+"""Trials in parallel processes: finished ones are found again, and a budget ends the starting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from gnnfusion.training.compare.plan import Trial
+from gnnfusion.training.compare.trial import load_trial, run_in_process, start_process
+
+Say = Callable[[str, int, int], None]
+
+
+def run_all(
+    trials: Sequence[Trial],
+    store: Path,
+    folder: Path,
+    *,
+    jobs: int,
+    threads: int,
+    deadline: float | None = None,
+    say: Say | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Results by trial key; in the order given, as far as the time lasts.
+
+    Parameters
+    ----------
+    trials
+        What to train.
+    store, folder
+        The store's folder, and where results lie.
+    jobs, threads
+        Processes at once, and threads of each.
+    deadline
+        `time.monotonic` after which no trial is started; those that run are waited for.
+    say
+        Called with a line, the number of finished trials and that of all.
+    """
+    found = {}
+    for trial in trials:
+        before = load_trial(trial, folder)
+        if before is not None:
+            found[trial.key] = before
+    pending = [t for t in {t.key: t for t in trials}.values() if t.key not in found]
+    total = len(found) + len(pending)
+    if say is not None and found:
+        say(f"{len(found)} trials were there already", len(found), total)
+    if not pending:
+        return found
+    # Fresh processes: a forked one would inherit the thread pools of this one, and may hang.
+    with ProcessPoolExecutor(
+        min(jobs, len(pending)), get_context("spawn"), start_process, (threads, str(store))
+    ) as pool:
+        running: dict[Future[dict[str, Any]], Trial] = {}
+        try:
+            while running or pending:
+                late = deadline is not None and time.monotonic() > deadline
+                while pending and len(running) < jobs and not late:
+                    trial = pending.pop(0)
+                    running[pool.submit(run_in_process, trial, folder)] = trial
+                if not running:
+                    break
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    trial = running.pop(done)
+                    found[trial.key] = done.result()
+                    if say is not None:
+                        say(_line(trial, found[trial.key]), len(found), total)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return found
+
+
+def _line(trial: Trial, result: dict[str, Any]) -> str:
+    kind = "final" if trial.final else "search"
+    if "failed" in result:
+        return f"{trial.candidate} ({kind}, seed {trial.config.seed}): {result['failed']}"
+    return (
+        f"{trial.candidate} ({kind}, seed {trial.config.seed}): "
+        f"{result['score']:.4f} in {result['seconds']:.0f} s"
+    )

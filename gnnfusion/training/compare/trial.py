@@ -1,0 +1,85 @@
+"""One training of a comparison, alone in its process; what it found is one small file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gnnfusion.errors import GnnFusionError
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.training.compare.plan import Trial
+from gnnfusion.training.evaluate import evaluate, loss_table
+from gnnfusion.training.fit import fit
+from gnnfusion.training.objective import constant_losses
+from gnnfusion.whole import write_json
+
+
+def run_trial(store: GraphStore, trial: Trial, folder: Path) -> dict[str, Any]:
+    """Train, score and write ``KEY.json``; a training that fails writes why.
+
+    Returns
+    -------
+    dict
+        ``score``: mean over tasks of the validation loss over that of the training mean;
+        ``epochs``, ``seconds``, ``parameters``. Of a final trial also ``metrics`` (by split, task,
+        name) and ``sample_scores``: each test sample's share of the test score, their mean.
+    """
+    try:
+        result = _train(store, trial)
+    except GnnFusionError as error:
+        result = {"failed": str(error)}
+    result |= {"candidate": trial.candidate, "config": trial.config.to_dict()}
+    write_json(folder / f"{trial.key}.json", result)
+    return result
+
+
+def load_trial(trial: Trial, folder: Path) -> dict[str, Any] | None:
+    """What a finished trial found, or None."""
+    path = folder / f"{trial.key}.json"
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _train(store: GraphStore, trial: Trial) -> dict[str, Any]:
+    network, keeper = fit(store, trial.config, None)
+    result: dict[str, Any] = {
+        "score": keeper.best_score,
+        "epochs": len(keeper.history),
+        "seconds": sum(row["seconds"] for row in keeper.history),
+        "parameters": sum(p.numel() for p in network.parameters()),
+    }
+    if not np.isfinite(keeper.best_score):
+        return {"failed": "the loss is not finite"}
+    if trial.final:
+        result["metrics"] = evaluate(network, store, ("valid", "test"), given=False)["split"]
+        train, test = store.rows("train"), store.rows("test")
+        yardstick = constant_losses(network, store, train, test).double().numpy()
+        losses = loss_table(network, store, test)
+        counts = np.isfinite(losses).sum(0)
+        asked = np.isfinite(yardstick) & (counts > 0)
+        # Weighted so that the mean over samples is the mean over tasks of the loss ratio.
+        weight = len(test) / (counts[asked] * yardstick[asked] * asked.sum())
+        result["sample_scores"] = np.nansum(losses[:, asked] * weight, axis=1).tolist()
+    return result
+
+
+def start_process(threads: int, path: str) -> None:
+    """Prepare a process: its share of the cores, and the store, opened once."""
+    global _STORE
+    torch.set_num_threads(threads)
+    _STORE = GraphStore.open(path)
+
+
+_STORE: GraphStore | None = None
+
+
+def run_in_process(trial: Trial, folder: Path) -> dict[str, Any]:
+    """`run_trial` on the store that `start_process` opened."""
+    assert _STORE is not None
+    return run_trial(_STORE, trial, folder)

@@ -1,0 +1,106 @@
+"""A whole comparison on planted arrays: fair, resumable, and never near test while it searches."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from gnnfusion import GraphStore, TrainConfig, build, datasets
+from gnnfusion.errors import RunError, UsageError
+from gnnfusion.training.compare import compare as module
+from gnnfusion.training.compare.compare import RESULT, compare
+from gnnfusion.training.compare.plan import Trial
+from gnnfusion.training.compare.trial import load_trial, run_trial
+from gnnfusion.training.evaluate import evaluate
+from gnnfusion.training.fit import fit
+
+SMALL = TrainConfig(epochs=2, batch_size=64)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare") / "store"
+    return build(datasets.load("planted_v1", seed=0), folder, progress=False)
+
+
+@pytest.fixture(scope="module")
+def result(store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("compare") / "out"
+    lines = []
+    found = compare(
+        store, out, fusions=["average", "gcn"], seeds=2, trials=2, base=SMALL, jobs=2,
+        say=lambda line, done, total: lines.append((line, done, total)),
+    )  # fmt: skip
+    return out, found, lines
+
+
+def test_every_method_has_the_same_trials_and_seeds(result):
+    out, found, lines = result
+    names = {m["name"] for m in found["methods"]}
+    assert names == {
+        "average+auto+static", "gcn+auto+static", "average+single+static",
+        "gcn+auto+static+hidden_labels",
+    }  # fmt: skip
+    assert (found["trials"], found["seeds"]) == (2, 2)
+    assert [line[1:] for line in lines] == [(n, 8) for n in range(1, 9)] * 2
+    assert set(found["baselines"]) == {"linear", "boosting"}
+    assert json.loads((out / RESULT).read_text())["best"] == found["best"]
+
+
+def test_search_never_scores_test(result):
+    out, _, _ = result
+    trials = [json.loads(p.read_text()) for p in (out / "trials").glob("*.json")]
+    assert len(trials) == 16
+    searched = [t for t in trials if t["config"]["max_seconds"] > 0]
+    assert len(searched) == 8
+    assert not any("metrics" in t or "sample_scores" in t for t in searched)
+
+
+def test_called_again_it_trains_nothing(store, result, monkeypatch):
+    out, found, _ = result
+    before = {p.name: p.stat().st_mtime_ns for p in (out / "trials").iterdir()}
+    monkeypatch.setattr("gnnfusion.training.compare.pool.ProcessPoolExecutor", None)
+    again = compare(store, out, fusions=["average", "gcn"], seeds=2, trials=2, base=SMALL)
+    assert {p.name: p.stat().st_mtime_ns for p in (out / "trials").iterdir()} == before
+    assert again["methods"] == found["methods"]
+
+
+def test_a_final_trial_is_the_training_it_names(store, tmp_path):
+    """Its scores are those of the network that `fit` gives."""
+    trial = Trial(candidate="x", config=SMALL, final=True)
+    found = run_trial(store, trial, tmp_path)
+    network, keeper = fit(store, SMALL, None)
+    assert found["score"] == keeper.best_score
+    assert found["metrics"] == evaluate(network, store, given=False)["split"]
+    ratio = found["sample_scores"]
+    assert len(ratio) == len(store.rows("test"))
+    assert np.mean(ratio) < 1.5
+    assert load_trial(trial, tmp_path) == json.loads(json.dumps(found))
+
+
+def test_a_method_that_fails_is_left_out_with_the_reason(store, tmp_path):
+    broken = TrainConfig(epochs=1, lr=1e30, clip=1e30)
+    found = run_trial(store, Trial(candidate="x", config=broken, final=False), tmp_path)
+    assert found["failed"] == "the loss is not finite"
+
+
+def test_a_budget_that_is_too_small_says_how_to_go_on(store, tmp_path):
+    with pytest.raises(RunError, match="call compare again, which goes on from here"):
+        compare(store, tmp_path, base=SMALL, seeds=1, trials=1, budget=0.0)
+
+
+def test_a_budget_compares_on_what_all_methods_have():
+    found = {("a", 0): {}, ("b", 0): {}, ("a", 1): {}, ("b", 1): None, ("a", 2): {}, ("b", 2): {}}
+    methods = [type("C", (), {"name": n})() for n in "ab"]
+    assert module._all_have(found, methods, 3, "x") == 1
+
+
+def test_counts_below_one_and_stores_in_memory_are_refused(store, tmp_path):
+    with pytest.raises(UsageError, match="at least 1"):
+        compare(store, tmp_path, seeds=0)
+    with pytest.raises(UsageError, match="save it first"):
+        compare(GraphStore(store.meta, store.tensors), tmp_path)
+    assert os.listdir(tmp_path) == []

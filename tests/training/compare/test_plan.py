@@ -1,0 +1,74 @@
+"""What a comparison trains: the same draws for all, keys that find finished trials again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from random_stores import make_store
+
+from gnnfusion.errors import UsageError
+from gnnfusion.training.compare.plan import (
+    DROPOUTS,
+    LR,
+    WIDTHS,
+    Trial,
+    candidates,
+    control_name,
+    draws,
+    with_settings,
+)
+from gnnfusion.training.config import TrainConfig
+
+BASE = TrainConfig(epochs=3, evidence=0.7, refit=True)
+
+
+@pytest.fixture(scope="module")
+def store():
+    return make_store(samples=12, missing=0.1)
+
+
+def test_the_grid_the_control_and_one_row_with_hidden_labels(store):
+    found, left_out = candidates(
+        store, BASE, ["concat", "gatv2"], ["hard", "task_nodes"], ["static", "dwa"]
+    )
+    names = [c.name for c in found]
+    assert len(names) == len(set(names)) == 6 + 1 + 1
+    assert control_name(["concat", "gatv2"]) == "concat+single+static" in names
+    assert set(left_out) == {"concat+task_nodes+static", "concat+task_nodes+dwa"}
+    assert all("task nodes" in reason for reason in left_out.values())
+    told = [c for c in found if c.config.evidence > 0]
+    assert [c.name for c in told] == ["gatv2+task_nodes+static+hidden_labels"]
+    assert not any(c.config.refit for c in found)
+
+
+def test_nothing_left_is_said(store):
+    with pytest.raises(UsageError, match="nothing is left to compare"):
+        candidates(store, replace(BASE, network=replace(BASE.network, width=30)), ["gatv2"],
+                   ["task_nodes"], ["static"])  # fmt: skip
+
+
+def test_draws_are_within_their_ranges_and_begin_with_the_defaults():
+    found = draws(40, 3)
+    assert found == draws(40, 3)
+    assert found[:5] == draws(5, 3)  # more trials go on from fewer
+    assert found[0] == {}
+    for settings in found[1:]:
+        assert LR[0] * 0.95 <= settings["lr"] <= LR[1] * 1.05
+        assert settings["network"]["width"] in WIDTHS
+        assert settings["network"]["dropout"] in DROPOUTS
+    assert len({s["lr"] for s in found[1:]}) > 30
+
+
+def test_settings_go_where_they_belong():
+    config = with_settings(BASE, {"lr": 0.5, "network": {"width": 96}})
+    assert (config.lr, config.network.width) == (0.5, 96)
+    assert config.network == replace(BASE.network, width=96)
+    assert with_settings(BASE, {}) == BASE
+
+
+def test_a_key_is_of_the_settings_alone():
+    trial = Trial(candidate="a", config=BASE, final=False)
+    assert trial.key == Trial(candidate="b", config=replace(BASE), final=False).key
+    assert trial.key != replace(trial, final=True).key
+    assert trial.key != replace(trial, config=replace(BASE, seed=1)).key

@@ -1,0 +1,93 @@
+"""Gains, paired differences and the sentence of a comparison, on made-up trials."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gnnfusion.schema import Task
+from gnnfusion.training.compare.summary import (
+    main_metric,
+    paired_difference,
+    relative_gain,
+    summarize,
+)
+
+TASKS = (
+    Task(name="a", kind="binary", columns=("a",)),
+    Task(name="b", kind="regression", columns=("b",)),
+)
+
+
+def test_gain_is_the_mean_of_relative_gains_with_the_sign_of_better():
+    single = {"a": {"accuracy": 0.8}, "b": {"rmse": 2.0}}
+    found = {"a": {"accuracy": 0.88}, "b": {"rmse": 1.8}}
+    assert relative_gain(TASKS, found, single) == pytest.approx(10.0)
+    assert relative_gain(TASKS, single, single) == 0
+    assert np.isnan(relative_gain(TASKS, found, {}))
+    assert [main_metric(t) for t in TASKS] == ["accuracy", "rmse"]
+
+
+def test_differences_are_paired_over_samples():
+    """Hard and easy rows, the same for both, widen nothing; a small steady gain is then seen."""
+    rng = np.random.default_rng(0)
+    rows = 10 * rng.random(200)
+    noise = 0.02 * rng.standard_normal((2, 4, 200))
+    value, low, high = paired_difference(rows + 0.1 + noise[0], rows + noise[1], rng)
+    assert value == pytest.approx(0.1, abs=0.01)
+    assert 0.05 < low < value < high < 0.15
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5])
+def test_the_interval_covers_no_difference_as_often_as_it_says(spread):
+    """Two equal methods of 5 seeds; a spread between trainings counts as uncertainty."""
+    rng = np.random.default_rng(1)
+    misses = 0
+    for _ in range(60):
+        seeds = spread * rng.standard_normal((2, 5, 1))
+        a, b = rng.standard_normal((2, 5, 60)) + seeds
+        _, low, high = paired_difference(a, b, rng)
+        misses += not low <= 0 <= high
+    assert misses <= 12  # 5 % of 60 are 3; few seeds make bootstraps too sure of themselves
+
+
+def trial(score, shares, accuracy, rmse):
+    return {
+        "score": score, "sample_scores": list(shares), "parameters": 10, "seconds": 1.0,
+        "metrics": {"test": {"a": {"accuracy": accuracy}, "b": {"rmse": rmse}}},
+    }  # fmt: skip
+
+
+def made(second, simple=0.5):
+    rng = np.random.default_rng(2)
+    rows = rng.random(100)
+    finals = {
+        "good+single+static": [trial(0.5, rows, 0.8, 1.0), trial(0.52, rows, 0.82, 1.0)],
+        "other": [trial(0.6, rows + second, 0.7, 1.0), trial(0.6, rows + second, 0.7, 1.0)],
+    }
+    baselines = {"linear": {"a": {"accuracy": simple}, "b": {"rmse": 1.0}}}
+    return summarize(TASKS, finals, baselines, "good+single+static")
+
+
+def test_best_on_validation_comes_first_and_spreads_are_over_seeds():
+    found = made(0.2)
+    first = found["methods"][0]
+    assert found["best"] == first["name"] == "good+single+static"
+    assert first["valid_score"] == pytest.approx(0.51)
+    assert first["valid_score_sd"] == pytest.approx(0.02 / 2**0.5)
+    assert first["metrics"]["a"]["accuracy"] == pytest.approx([0.81, 0.02 / 2**0.5])
+    assert first["gain"] == 0
+    assert found["methods"][1]["gain"] == pytest.approx(100 * (0.7 / 0.81 - 1) / 2)
+
+
+@pytest.mark.parametrize(
+    ("second", "simple", "words"),
+    [
+        (0.2, 0.5, "no other method comes within its error"),
+        (0.0, 0.5, "1 of 1 other methods cannot be told apart from it"),
+        (-0.2, 0.5, "but on test other is better"),
+        (0.2, 0.9, "the simple reader linear does better"),
+    ],
+)
+def test_the_verdict_is_honest_about_ties_and_losses(second, simple, words):
+    assert words in made(second, simple)["verdict"]

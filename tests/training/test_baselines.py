@@ -1,0 +1,72 @@
+"""The simple readers: pooled features by hand, and scores that planted truth fixes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from random_stores import make_store
+
+from gnnfusion import Modality, Schema, Split, Task, build
+from gnnfusion.training.baselines import baseline, pooled
+
+
+def test_features_are_means_over_nodes_and_say_what_is_missing():
+    store = make_store(("vector",), samples=6, missing=0.4)
+    nodes, found = store.nodes("m0"), pooled(store)
+    for row in range(6):
+        own = nodes.x[nodes.ptr[row] : nodes.ptr[row + 1]].flatten(1).float()
+        mean = own.mean(0) if len(own) else torch.zeros(own.shape[1])
+        np.testing.assert_allclose(found[row, :-1], mean, atol=1e-6)
+        assert found[row, -1] == (len(own) > 0)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    size, place, word = rng.random(240), rng.choice(["x", "y", "z"], 240), rng.random(240) > 0.5
+    table = pd.DataFrame({
+        "size": size, "place": place, "say": np.where(word, "good film", "bad film"),
+        "number": 3 * size + (place == "y") + word, "kind": place, "yes": word,
+        "grade": np.where(size > 0.7, "high", np.where(size > 0.3, "mid", "low")),
+    })  # fmt: skip
+    cells = Modality(
+        name="cells", kind="tabular", columns=("size", "place"),
+        extractor={"numeric": ["size"], "categorical": ["place"]},
+    )  # fmt: skip
+    text = Modality(name="text", kind="text", columns=("say",), extractor={"max_tokens": 4})
+    tasks = (
+        Task(name="number", kind="regression", columns=("number",)),
+        Task(name="kind", kind="multiclass", columns=("kind",)),
+        Task(name="yes", kind="binary", columns=("yes",)),
+        Task(name="grade", kind="ordinal", columns=("grade",), classes=("low", "mid", "high")),
+    )
+    schema = Schema(modalities=(cells, text), tasks=tasks, split=Split(seed=0))
+    folder = tmp_path_factory.mktemp("planted")
+    return build(schema, folder / "store", table=table, progress=False)
+
+
+@pytest.mark.parametrize("name", ["linear", "boosting"])
+def test_what_pooled_features_tell_is_read(planted, name):
+    found = baseline(planted, name, ("valid", "test"))
+    assert set(found) == {"valid", "test"}
+    scores = found["test"]
+    assert scores["kind"]["accuracy"] == 1
+    assert scores["yes"]["auroc"] == 1
+    assert scores["number"]["r2"] > (0.999 if name == "linear" else 0.9)
+    assert scores["grade"]["accuracy"] > 0.8
+
+
+def test_test_rows_choose_nothing(planted):
+    """Without its test rows the store gives the same reader."""
+    shuffled = planted.with_split(planted.split)
+    rows = planted.rows("test")
+    before = baseline(planted, "linear", ("valid",))
+    target = shuffled.target("number")
+    kept = target[rows].clone()
+    try:
+        target[rows] = 1e6
+        assert baseline(shuffled, "linear", ("valid",)) == before
+    finally:
+        target[rows] = kept
