@@ -180,13 +180,14 @@ def build(a: Namespace) -> None:
 
 def train(a: Namespace) -> None:
     from gnnfusion.training.fit import train as train_run
+    from gnnfusion.training.run import INTERFERENCE
 
     values = a.as_dict()
     settings = {k: v for k, v in values.items() if k not in ("store", "out", "config")}
     config = TrainConfig.from_dict(settings)
     run = train_run(_store(a.store), a.out, config, progress=sys.stderr.isatty())
     _print_scores(run.metrics)
-    if config.log_interference:
+    if (run.path / INTERFERENCE).is_file():
         from gnnfusion.report.figures import plot_interference
 
         place = run.path / "figures" / "interference.png"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gnnfusion.errors import RunError
 from gnnfusion.training.module import FusionModule
+from gnnfusion.training.run import INTERFERENCE
 from gnnfusion.whole import whole_file
 
 RESUME = "last.ckpt"
@@ -95,7 +96,7 @@ class Keeper(pl.Callback):
     def _save(self, trainer: pl.Trainer, row: dict[str, float], folder: Path) -> None:
         write_rows(folder / "history.csv", self.history)
         if self.interference:
-            write_rows(folder / "interference.csv", self.interference)
+            write_rows(folder / INTERFERENCE, self.interference)
         if trainer.logger is not None:
             trainer.logger.log_metrics(row, step=trainer.current_epoch)  # type: ignore[arg-type]
         with whole_file(folder / RESUME) as part:

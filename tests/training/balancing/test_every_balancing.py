@@ -135,7 +135,7 @@ def test_saved_and_loaded_it_goes_on_as_before(name):
     assert not all(torch.equal(a, advance(fresh)) for a in going_on)
 
 
-def whole_gradient(name, network, store, shared_only=False):
+def whole_gradient(name, network, store):
     """Balanced gradient by parameter of a network on a batch in which some labels lack."""
     batch = make_batch(store, store.rows(), topology_of(store))
     losses = task_losses(network, network(batch), batch, store.masks)
@@ -150,12 +150,16 @@ def whole_gradient(name, network, store, shared_only=False):
     }
 
 
-@pytest.mark.parametrize("fusion", ["gatv2", "late"])
-def test_the_mean_of_gradients_is_static_weighting(fusion):
-    """In every parameter, one task without labels, and the schema's weights unequal."""
+@pytest.mark.parametrize(
+    "parts",
+    [{"fusion": "gatv2"}, {"fusion": "late"}, {"sharing": "single"},
+     {"fusion": "concat", "sharing": "ple"}],
+)  # fmt: skip
+def test_the_mean_of_gradients_is_static_weighting(parts):
+    """In every parameter of whatever network, and with one task that has no label."""
     store = make_store(samples=12, missing=0.2)
     store.tensors["mask/t1"][:] = False
-    network = make_network(store, fusion=fusion)
+    network = make_network(store, **parts)
     static, mean = (whole_gradient(name, network, store) for name in ("static", "mean"))
     assert sum(g.norm() for g in static.values()) > 1
     for name, gradient in static.items():
