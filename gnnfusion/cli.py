@@ -184,6 +184,7 @@ def build(a: Namespace) -> None:
 
 def train(a: Namespace) -> None:
     from gnnfusion.training.fit import train as train_run
+    from gnnfusion.training.run import INTERFERENCE
 
     values = a.as_dict()
     other = ("store", "out", "config", "auto", "budget")
@@ -198,6 +199,11 @@ def train(a: Namespace) -> None:
         print(verdict)
     run = train_run(store, a.out, config, progress=sys.stderr.isatty())
     _print_scores(run.metrics)
+    if (run.path / INTERFERENCE).is_file():
+        from gnnfusion.report.figures import plot_interference
+
+        place = run.path / "figures" / "interference.png"
+        print(f"interference: {plot_interference(run.interference, place)}")
     print(f"run: {run.path}")
 
 

@@ -87,11 +87,12 @@ def methods() -> dict[str, dict[str, dict[str, str]]]:
     """Every method by what it is for and its name: a summary and a reference."""
     from gnnfusion.nn.fusion import FUSIONS
     from gnnfusion.nn.sharing import SHARINGS
+    from gnnfusion.training.balancing import BALANCINGS
 
     tables: dict[str, Mapping[str, Method]] = {
         "fusion": FUSIONS,
         "sharing": SHARINGS,
-        "balancing": {},
+        "balancing": BALANCINGS,
     }
     return {
         kind: {n: {"summary": m.summary, "reference": m.reference} for n, m in table.items()}

@@ -1,4 +1,4 @@
-"""All figures: task graphs, training history, scores."""
+"""All figures: task graphs, training history, interference, scores."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 from gnnfusion.errors import UsageError
 from gnnfusion.report.canvas import COLOURS, FAINT, INK, PALE, new_figure, quiet_axes, save
+from gnnfusion.report.interference import plot_interference
 from gnnfusion.report.matrix import plot_matrix
 from gnnfusion.report.network_plot import plot_network
 
-__all__ = ["plot_history", "plot_matrix", "plot_network", "plot_scores"]
+__all__ = ["plot_history", "plot_interference", "plot_matrix", "plot_network", "plot_scores"]
 
 _LOWER_IS_BETTER = ("mae", "rmse", "mse", "loss", "nll", "brier")
 

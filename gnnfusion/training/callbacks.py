@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gnnfusion.errors import RunError
 from gnnfusion.training.module import FusionModule
+from gnnfusion.training.run import INTERFERENCE
 from gnnfusion.whole import whole_file
 
 RESUME = "last.ckpt"
@@ -38,6 +39,7 @@ class Keeper(pl.Callback):
     def __init__(self, folder: Path | None, tasks: tuple[str, ...], patience: int | None) -> None:
         self.folder, self.tasks, self.patience = folder, tasks, patience
         self.history: list[dict[str, float]] = []
+        self.interference: list[dict[str, Any]] = []
         self.best_score = float("inf")
         self.best_epoch = -1
         self.best: dict[str, Tensor] = {}
@@ -47,6 +49,7 @@ class Keeper(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         return {
             "history": self.history,
+            "interference": self.interference,
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
             "best": self.best,
@@ -64,7 +67,11 @@ class Keeper(pl.Callback):
         assert isinstance(pl_module, FusionModule)
         epoch = trainer.current_epoch
         row: dict[str, float] = {"epoch": epoch}
-        for split, losses in pl_module.epoch_losses().items():
+        losses_by_split = pl_module.epoch_losses()
+        # Before the checkpoint is written, so that what a balancer learns here is in it.
+        pl_module.balancer.end_epoch(losses_by_split["train"], pl_module.relative_losses())
+        self.interference += pl_module.interference.rows(epoch)
+        for split, losses in losses_by_split.items():
             row |= {f"{split}_{t}": float(v) for t, v in zip(self.tasks, losses, strict=True)}
         score = pl_module.valid_score() if self.patience is not None else float(-epoch)
         if self.patience is not None:
@@ -87,14 +94,16 @@ class Keeper(pl.Callback):
             self._save(trainer, row, self.folder)
 
     def _save(self, trainer: pl.Trainer, row: dict[str, float], folder: Path) -> None:
-        write_history(folder / "history.csv", self.history)
+        write_rows(folder / "history.csv", self.history)
+        if self.interference:
+            write_rows(folder / INTERFERENCE, self.interference)
         if trainer.logger is not None:
             trainer.logger.log_metrics(row, step=trainer.current_epoch)  # type: ignore[arg-type]
         with whole_file(folder / RESUME) as part:
             trainer.save_checkpoint(part)
 
 
-def write_history(path: Path, rows: list[dict[str, float]]) -> None:
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write the epochs so far, whole or not at all."""
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))

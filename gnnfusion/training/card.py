@@ -19,6 +19,7 @@ def model_card(run: Run, history: list[dict[str, float]]) -> str:
         f"Fusion by {config.network.fusion} ({config.network.layers} layers, "
         f"width {config.network.width}, {run.metrics['parameters']:,} parameters), "
         f"sharing {sharing_name(config.network)}, "
+        f"balanced by {config.balancing}, "
         f"trained by gnnfusion for {len(history)} epochs with seed {config.seed}.",
         "",
         "Modalities: " + ", ".join(f"{m.name} ({m.kind})" for m in schema.modalities) + ".",

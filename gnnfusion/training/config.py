@@ -11,6 +11,7 @@ import yaml
 
 from gnnfusion.errors import UsageError
 from gnnfusion.nn.config import NetworkConfig
+from gnnfusion.training.balancing import check_precision, find_balancing
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -56,6 +57,12 @@ class TrainConfig:
     label_smoothing
         Share of each class label that is spread evenly over all classes in training (not in any
         score); keeps probabilities from 0 and 1.
+    balancing
+        How the losses of several tasks become one step; ``gnnfusion info --methods`` lists the
+        names.
+    log_interference
+        Compare the tasks' gradients every so many steps, and write ``interference.csv``; 0 never
+        does.
     refit
         Train on train + valid for exactly `epochs` epochs and keep the last weights; for settings
         that cross-validation has chosen.
@@ -81,6 +88,8 @@ class TrainConfig:
     evidence: float = 0.5
     modality_dropout: float = 0.0
     label_smoothing: float = 0.0
+    balancing: str = "static"
+    log_interference: int = 0
     refit: bool = False
     seed: int = 0
     device: str = "auto"
@@ -102,12 +111,16 @@ class TrainConfig:
                 raise UsageError(
                     f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
                 )
+        find_balancing(self.balancing)
+        if self.log_interference < 0:
+            raise UsageError(f"log_interference must be at least 0, not {self.log_interference}")
         if self.schedule not in ("cosine", "constant"):
             raise UsageError(f"unknown schedule {self.schedule!r}; use cosine or constant")
         if self.precision not in PRECISIONS:
             raise UsageError(
                 f"unknown precision {self.precision!r}; use one of {', '.join(PRECISIONS)}"
             )
+        check_precision(self.balancing, self.precision)
         if self.device not in ("auto", "cpu", "cuda"):
             raise UsageError(f"unknown device {self.device!r}; use auto, cpu or cuda")
 

@@ -20,11 +20,13 @@ from torch import Tensor
 from gnnfusion.errors import DataError, UsageError
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork, network_for
+from gnnfusion.training.balancing import make_balancer
 from gnnfusion.training.callbacks import RESUME, Keeper, load_resume_point
 from gnnfusion.training.card import model_card
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evaluate import evaluate, pick_device
 from gnnfusion.training.module import FusionModule
+from gnnfusion.training.objective import static_weights
 from gnnfusion.training.run import WEIGHTS, Run, check_same_store, features_of
 from gnnfusion.training.seeding import derived_seed
 from gnnfusion.whole import whole_file, write_json, write_text
@@ -72,7 +74,9 @@ def train(
     # Before the folder is made: what fails here must not claim it for a run that never began.
     pick_device(config.device)
     _check_rows(store, *_rows(store, config), config)
-    network_for(store, config.network)  # settings that fit no network fail before a folder is made
+    # Settings that fit no network, or need what is not installed, fail before a folder is made.
+    network_for(store, config.network)
+    make_balancer(config.balancing, static_weights(store))
     _prepare(out, store, config)
     if all((out / name).is_file() for name in (WEIGHTS, "metrics.json", CARD)):
         return Run.load(out)

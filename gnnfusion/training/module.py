@@ -14,11 +14,14 @@ from gnnfusion.graphs.batch import GraphBatch, make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.topology import Topology
 from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.nn.ownership import task_parameters
+from gnnfusion.training.balancing import find_balancing, make_balancer
+from gnnfusion.training.balancing.balancer import Split
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evidence import draw_shown, kin_matrix, scorable
+from gnnfusion.training.interference import Interference
 from gnnfusion.training.objective import (
     constant_losses,
-    objective,
     sample_losses,
     static_weights,
     task_losses,
@@ -88,12 +91,14 @@ class FusionModule(pl.LightningModule):
         self.topology = topology_of(store)
         self.kin = kin_matrix(store.schema)
         self.evidence = config.evidence if network.reads_labels else 0.0
-        self.weights = static_weights(store)
-        self.yardstick = constant_losses(network, store, train, valid)
-        self._train_sum = torch.zeros(len(self.weights))
-        self._train_count = torch.zeros(len(self.weights))
-        self._valid_sum = torch.zeros(len(self.weights))
-        self._valid_count = torch.zeros(len(self.weights))
+        self.balancer = make_balancer(config.balancing, static_weights(store))
+        reads = find_balancing(config.balancing).reads_gradients or config.log_interference > 0
+        self.split = split_parameters(network, store) if reads else Split()
+        self.interference = Interference(store.schema.task_names)
+        self.yardstick = constant_losses(network, store, train, valid if len(valid) else train)
+        tasks = len(store.schema.tasks)
+        self._train_sum, self._train_count = torch.zeros(tasks), torch.zeros(tasks)
+        self._valid_sum, self._valid_count = torch.zeros(tasks), torch.zeros(tasks)
 
     # -- data -------------------------------------------------------------------------------
 
@@ -119,8 +124,14 @@ class FusionModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         self._train_sum.zero_()
         self._train_count.zero_()
+        self.interference.clear()
 
-    def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
+    def losses_of(self, batch: GraphBatch, batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Loss of each task and how many labels it is over, ``[T]`` each.
+
+        What is drawn on the way (labels shown, dropout) depends on the place in training alone, so
+        that called again it tells what has become of the very same losses.
+        """
         place = (self.config.seed, self.current_epoch, batch_idx)
         masks = batch.masks.cpu()
         shown = draw_shown(masks, self.kin, self.evidence, generator("evidence", *place))
@@ -131,10 +142,26 @@ class FusionModule(pl.LightningModule):
         losses = task_losses(
             self.network, outputs, batch, scored.to(batch.masks.device), self.config.label_smoothing
         )
-        count = scored.sum(0)
+        return losses, scored.sum(0)
+
+    def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
+        losses, count = self.losses_of(batch, batch_idx)
         self._train_sum += losses.detach().float().cpu() * count
         self._train_count += count
-        return objective(losses, self.weights.to(losses.device)) + self.network.penalty()
+        present = (count > 0).to(losses.device)
+        # Gradients and their products keep their precision whatever the network's is.
+        with torch.autocast(losses.device.type, enabled=False):
+            every = self.config.log_interference
+            if every and self.global_step % every == 0:
+                self.interference.add(losses, present, self.split)
+            balanced: Tensor = self.balancer(losses.float(), present, self.split)
+        return balanced + self.network.penalty()
+
+    def on_train_batch_end(self, outputs: Any, batch: GraphBatch, batch_idx: int) -> None:
+        if self.balancer.looks_back:
+            with torch.no_grad(), self.trainer.precision_plugin.train_step_context():
+                losses, _ = self.losses_of(batch, batch_idx)
+            self.balancer.after_step(losses.float())
 
     def on_validation_epoch_start(self) -> None:
         self._valid_sum.zero_()
@@ -157,9 +184,17 @@ class FusionModule(pl.LightningModule):
             losses["valid"] = self._valid_sum / self._valid_count
         return losses
 
+    def relative_losses(self) -> Tensor:
+        """Losses of the epoch so far over those of the training-mean predictor, ``[T]``.
+
+        On the validation rows; where there are none, on the training rows.
+        """
+        losses = self.epoch_losses()
+        return losses.get("valid", losses["train"]) / self.yardstick
+
     def valid_score(self) -> float:
-        """Mean over tasks of validation loss over the loss of the training-mean predictor."""
-        ratio = self.epoch_losses()["valid"] / self.yardstick
+        """Mean over tasks of `relative_losses`."""
+        ratio = self.relative_losses()
         return float(ratio[ratio.isfinite()].mean())
 
     # -- optimizer --------------------------------------------------------------------------
@@ -195,3 +230,10 @@ class FusionModule(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+
+def split_parameters(network: FusionNetwork, store: GraphStore) -> Split:
+    """The network's parameters, those of one task apart from the shared ones."""
+    mine = {name for names in task_parameters(network, store).values() for name in names}
+    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    return Split([p for n, p in named if n not in mine], [p for n, p in named if n in mine])

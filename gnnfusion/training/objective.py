@@ -98,11 +98,6 @@ def _constant_output(head: Head, known: Tensor) -> Tensor:
     return torch.logit(share)
 
 
-def objective(losses: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean of the tasks' losses; weights are static and sum to one."""
-    return (losses * weights).sum()
-
-
 def static_weights(store: GraphStore) -> Tensor:
     """Weights of the schema's tasks, normalized to sum 1, ``[T]``."""
     weights = torch.tensor([t.weight for t in store.schema.tasks])

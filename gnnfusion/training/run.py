@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gnnfusion.nn.network import FusionNetwork
 
 WEIGHTS = "model.safetensors"
+INTERFERENCE = "interference.csv"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,18 @@ class Run:
     def history(self) -> list[dict[str, str]]:
         """Rows of ``history.csv``, one an epoch."""
         with (self.path / "history.csv").open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    @property
+    def interference(self) -> list[dict[str, str]]:
+        """Rows of ``interference.csv``, one a pair of tasks and epoch; `RunError` if not logged."""
+        path = self.path / INTERFERENCE
+        if not path.is_file():
+            raise RunError(
+                f"{self.path} logged no interference; train with log_interference "
+                "tasks that share parameters and have labels together"
+            )
+        with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     def store(self) -> GraphStore:

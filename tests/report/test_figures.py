@@ -10,7 +10,14 @@ from PIL import Image
 from gnnfusion.errors import UsageError
 from gnnfusion.relatedness.task_graph import QUESTIONS, TaskGraph
 from gnnfusion.report import canvas, matrix, network_plot
-from gnnfusion.report.figures import plot_history, plot_matrix, plot_network, plot_scores
+from gnnfusion.report import interference as interference_plot
+from gnnfusion.report.figures import (
+    plot_history,
+    plot_interference,
+    plot_matrix,
+    plot_network,
+    plot_scores,
+)
 
 
 def make(count, seed=0, **changes):
@@ -44,6 +51,7 @@ def texts(monkeypatch):
 
     monkeypatch.setattr(matrix, "save", keep)
     monkeypatch.setattr(network_plot, "save", keep)
+    monkeypatch.setattr(interference_plot, "save", keep)
     return found
 
 
@@ -173,6 +181,23 @@ def test_history(tmp_path):
     assert plot_history(many, tmp_path / "m.png").is_file()
     with pytest.raises(UsageError, match="no epoch"):
         plot_history([], tmp_path / "none.png")
+
+
+def interference(tasks, epochs=3):
+    return [
+        {"epoch": str(e), "task_a": f"t{i}", "task_b": f"t{j}", "cosine": str((i - j) / 50),
+         "magnitude_similarity": "0.5"}
+        for e in range(epochs) for i in range(tasks) for j in range(i) if e != 1 or j
+    ]  # fmt: skip
+
+
+def test_interference(tmp_path, texts):
+    assert plot_interference(interference(3), tmp_path / "i.png").stat().st_size > 1000
+    plot_interference(interference(12), tmp_path / "many.png")
+    assert "gradients of pairs of tasks: the 30 with most conflict of 66" in texts[1]
+    assert plot_interference(interference(2, 1), tmp_path / "one.svg").is_file()
+    with pytest.raises(UsageError, match="no two tasks were labelled together"):
+        plot_interference([], tmp_path / "none.png")
 
 
 def test_scores(tmp_path):
