@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gnnfusion.errors import DataError, UsageError
+from gnnfusion.errors import DataError, RunError, UsageError
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork, network_for
 from gnnfusion.training.balancing import make_balancer
@@ -141,6 +141,8 @@ def fit(
             trainer.fit(
                 module, ckpt_path=None if state is None or folder is None else folder / RESUME
             )
+    if not keeper.best:
+        raise RunError("no epoch ended with a finite validation loss; train with a lower lr")
     network.load_state_dict(keeper.best)
     return network.to(device).eval(), keeper
 
