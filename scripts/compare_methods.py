@@ -1,0 +1,114 @@
+"""Every fusion and every balancing on one fair comparison, over data sets and with data removed.
+
+    python scripts/compare_methods.py --quick
+    python scripts/compare_methods.py mosi utd_mhad fsdd_digits houses planted
+
+For each data set: fusions, then sharings and balancings on graph fusion, each method with the same
+search (`gnnfusion.training.compare`). With --missing, 50 % of labels and 30 % of modalities are taken
+from the training rows at random first, and the share of the full score that is kept is reported.
+Resumable: finished trials lie in --work. Writes docs/results/compare_NAME.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gnnfusion import GraphStore, TrainConfig, build, datasets
+from gnnfusion.nn.fusion import FUSIONS
+from gnnfusion.nn.sharing import SHARINGS
+from gnnfusion.report.comparison import plot_comparison
+from gnnfusion.show import comparison_rows, environment, print_table
+from gnnfusion.training.balancing import BALANCINGS
+from gnnfusion.training.compare.compare import compare
+from gnnfusion.whole import write_json
+
+GRAPH = "gatv2"
+QUICK = {
+    "fusions": ("concat", "average", "gated", "late", "transformer", "gcn", "sage", "gatv2"),
+    "sharings": ("hard", "mmoe"),
+    "balancings": ("static", "uncertainty", "dwa", "mgda", "upgrad", "pcgrad", "cagrad", "famo"),
+}
+
+
+def main() -> None:
+    """Compare and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=["planted"], choices=datasets.names())
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=6)
+    parser.add_argument("--trial_seconds", type=float, default=60.0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--missing", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="few methods, trials and epochs")
+    parser.add_argument("--work", type=Path, default=Path("runs/compare"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    a = parser.parse_args()
+    for name in a.names:
+        for kind, methods in families(a.quick).items():
+            study(a, name, kind, methods)
+
+
+def families(quick: bool) -> dict[str, dict[str, tuple[str, ...]]]:
+    """What is compared: all fusions, and on graph fusion all sharings and all balancings."""
+    tables = {"fusions": FUSIONS, "sharings": SHARINGS, "balancings": BALANCINGS}
+    names = QUICK if quick else {kind: tuple(table) for kind, table in tables.items()}
+    return {
+        "fusions": {"fusions": names["fusions"]},
+        "sharings": {"fusions": (GRAPH,), "sharings": names["sharings"]},
+        "balancings": {"fusions": (GRAPH,), "balancings": names["balancings"]},
+    }
+
+
+def study(a: argparse.Namespace, name: str, kind: str, methods: dict[str, tuple[str, ...]]) -> None:
+    """One comparison: its table on the terminal, its file and figure in the documents."""
+    config = {**datasets.defaults(name), "refit": False}
+    if a.quick:
+        config |= {"epochs": min(8, config.get("epochs", 8))}
+    base = TrainConfig.from_dict(config)
+    label = f"{name}_{kind}" + ("_missing" if a.missing else "") + ("_quick" if a.quick else "")
+    store = prepared(a.work / "stores" / name, name, a.missing)
+    budget = a.trials * a.trial_seconds
+    print(f"{label}: at most {budget:.0f} s of search for each method", flush=True)
+    result = compare(
+        store, a.work / label, **methods, seeds=1 if a.quick else a.seeds, base=base,
+        trials=2 if a.quick else a.trials, trial_seconds=a.trial_seconds, jobs=a.jobs, say=say,
+    )  # fmt: skip
+    print_table(*comparison_rows(result))
+    print(result["verdict"], flush=True)
+    kept = ("gnnfusion", "python", "torch", "torch-geometric")
+    versions = {k: v for k, v in environment().items() if k in kept}
+    result |= {"command": " ".join(["python", *sys.argv]), "versions": versions}
+    write_json(a.out / f"compare_{label}.json", json.loads(json.dumps(result, default=float)))
+    plot_comparison(result, a.out.parent / "images" / f"compare_{label}.png")
+
+
+def prepared(path: Path, name: str, missing: bool) -> GraphStore:
+    """The data set's store, with labels and modalities taken from training rows if asked."""
+    path = path.with_name(path.name + ("_missing" if missing else ""))
+    if path.is_dir():
+        return GraphStore.open(path)
+    store = build(datasets.load(name), path, progress=False)
+    if not missing:
+        return store
+    draw = torch.Generator().manual_seed(0)
+    train = (store.split == 0).unsqueeze(1)
+    labels = (torch.rand(store.masks.shape, generator=draw) < 0.5) & train
+    shape = (len(store), len(store.schema.modalities))
+    modalities = (torch.rand(shape, generator=draw) < 0.3) & train
+    store.with_missing(labels, modalities).save(path)
+    return GraphStore.open(path)
+
+
+def say(line: str, done: int, total: int) -> None:
+    """One line a trial."""
+    print(f"[{done}/{total}] {line}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
