@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gnnfusion.datasets.tables import need, read_csv, write_csv
+from gnnfusion.datasets.tables import need, read_csv, write_csv, write_schema
 from gnnfusion.errors import DataError
 
 RAW = "mosi"
@@ -22,12 +22,18 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def prepare(folder: Path, raw: Path | None) -> None:
+def prepare(folder: Path, raw: Path | None, tune: bool = True) -> None:
     """Write ``table.csv`` and the row-aligned ``audio.npy``.
 
     ``polarity`` is 1 where the sentiment is positive, 0 where negative, and missing where it is
     exactly 0; ``intensity`` is its absolute value. The transcript, upper case without
     punctuation at the source, is lower-cased.
+
+    Parameters
+    ----------
+    tune
+        False leaves the text model that is trained further out of the schema: minutes become
+        seconds, and scores fall.
     """
     raw = need(raw, "samples.csv", "audio.npy")
     rows = []
@@ -47,6 +53,8 @@ def prepare(folder: Path, raw: Path | None) -> None:
         raise DataError(f"{raw}: audio.npy has {len(audio)} rows and samples.csv {len(rows)}")
     shutil.copyfile(raw / "audio.npy", folder / "audio.npy")
     write_csv(folder / "table.csv", COLUMNS, rows)
+    if not tune:
+        write_schema(folder, "mosi", without="words")
 
 
 def assemble(parts: Path, out: Path) -> None:

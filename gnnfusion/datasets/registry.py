@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from gnnfusion.datasets.files import cache_folder, files_folder, read_yaml
+from gnnfusion.datasets.tables import SCHEMA
 from gnnfusion.errors import DataError, UsageError
 from gnnfusion.schema import Schema
 from gnnfusion.whole import work_folder
@@ -27,7 +28,6 @@ RECIPES = {
 }
 """Name of a data set -> module of its recipe."""
 
-SCHEMA = "schema.yaml"
 _STAMP = "prepared.json"
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gnnfusion.datasets.files import files_folder
 from gnnfusion.errors import DataError
+from gnnfusion.schema import Schema
+
+SCHEMA = "schema.yaml"
 
 
 def need(raw: Path | None, *names: str) -> Path:
@@ -41,3 +46,10 @@ def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
         if not (source / name).is_file():
             raise DataError(f"{source} lacks {name}; remove the folder and fetch the data again")
         shutil.copyfile(source / name, target / name)
+
+
+def write_schema(folder: Path, name: str, without: str) -> None:
+    """Write a data set's schema with one modality left out."""
+    schema = Schema.from_yaml(files_folder(name) / SCHEMA)
+    kept = tuple(m for m in schema.modalities if m.name != without)
+    replace(schema, modalities=kept).to_yaml(folder / SCHEMA)

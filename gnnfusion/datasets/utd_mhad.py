@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gnnfusion.datasets.tables import need, write_csv
+from gnnfusion.datasets.tables import need, write_csv, write_schema
 from gnnfusion.errors import DataError, UsageError
 
 RAW = "utd_mhad"
@@ -101,7 +101,7 @@ def prepare(
                 raise DataError(f"{raw}: depth.npz and skeleton_inertial.npz list other ids")
             np.save(folder / "depth.npy", arrays["depth"])
     else:
-        _without_depth(folder)
+        write_schema(folder, "utd_mhad", without="depth")
     write_csv(folder / "table.csv", COLUMNS, rows)
 
 
@@ -110,17 +110,6 @@ def _cut(flat: np.ndarray, lengths: np.ndarray, what: str) -> list[np.ndarray]:
     if int(lengths.sum()) != len(flat):
         raise DataError(f"skeleton_inertial.npz: lengths of {what} do not add up to its rows")
     return np.split(flat, np.cumsum(lengths)[:-1])
-
-
-def _without_depth(folder: Path) -> None:
-    from dataclasses import replace
-
-    from gnnfusion.datasets.files import files_folder
-    from gnnfusion.schema import Schema
-
-    schema = Schema.from_yaml(files_folder("utd_mhad") / "schema.yaml")
-    kept = tuple(m for m in schema.modalities if m.name != "depth")
-    replace(schema, modalities=kept).to_yaml(folder / "schema.yaml")
 
 
 INEXACT = ("depth.npz:depth",)

@@ -62,11 +62,11 @@ def _one_hot(x: Tensor, columns: list[dict[str, Any]]) -> Tensor:
 
 
 def _bag_of_words(x: Tensor, size: int) -> Tensor:
-    """Token ids as counts; padding (index 0) does not count."""
+    """Ids as counts, of those that occur; padding (index 0) does not count."""
     out = torch.zeros(len(x), size)
     out.scatter_add_(1, x.long(), torch.ones(x.shape))
     out[:, 0] = 0
-    return out
+    return out[:, out.any(0)]
 
 
 def baseline(

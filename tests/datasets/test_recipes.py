@@ -53,6 +53,8 @@ def test_mosi_labels(raw):
     assert [r["polarity"] for r in rows] == ["1", "", "0"]
     assert [float(r["intensity"]) for r in rows] == [1.4, 0, 2]
     assert rows[0]["text"] == "good film"
+    assert datasets.load("mosi").modality_names == ("words", "text", "audio")
+    assert datasets.load("mosi", tune=False).modality_names == ("text", "audio")
     np.save(folder / "audio.npy", np.ones((2, 73), np.float32))
     with pytest.raises(DataError, match=r"audio.npy has 2 rows and samples.csv 3"):
         datasets.load("mosi")
