@@ -38,7 +38,7 @@ def run_demo(out: Path, *, quick: bool = False, seed: int = 0, device: str = "au
     defaults = datasets.defaults("planted")
     if quick:
         defaults["epochs"] = 4
-    # Whatever fusion scores best: the tour shows one whose attention between tasks can be looked at.
+    # Whatever fusion scores best: the tour shows one whose attention between tasks can be read.
     network = {**defaults.get("network", {}), "fusion": "gatv2"}
     config = TrainConfig.from_dict({**defaults, "network": network, "seed": seed, "device": device})
     print("training ...", flush=True)
