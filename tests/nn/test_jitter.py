@@ -6,7 +6,7 @@ import torch
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.topology import NodeLayout
 from gnnfusion.nn.encoders.jitter import Jitter, rotated, scaled_and_noisy, warped
-from gnnfusion.nn.encoders.window import WindowEncoder
+from gnnfusion.nn.encoders.window import WindowEncoder, make
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +67,12 @@ def test_settings_that_cannot_be_are_said():
         Jitter(warp=-0.1)
     with pytest.raises(ValueError, match="three by three, and there are 4"):
         WindowEncoder(4, 8, 0.0, rotate=0.1)
+
+
+def test_standardized_axes_are_not_rotated():
+    """Scaled apart, the axes of a vector no longer turn into each other."""
+    spec, state = NodeSpec((3, 16), "float32", ("time",)), {"mean": [0, 0, 0], "std": [1, 2, 3]}
+    with pytest.raises(ValueError, match="give it standardize: false"):
+        make(spec, state, 8, 0.0, rotate=0.1)
+    make(spec, {}, 8, 0.0, rotate=0.1)
+    make(spec, state, 8, 0.0, warp=0.1)

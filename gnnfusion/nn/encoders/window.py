@@ -91,4 +91,9 @@ def make(
     """A `WindowEncoder`; nodes must be ``(C, L)``."""
     if len(spec.shape) != 2:
         raise ValueError(f"nodes must be (channels, steps), not {spec.shape}")
+    if settings.get("rotate") and "std" in state:
+        raise ValueError(
+            "`rotate` turns axes into each other, which the extractor has scaled apart; give it "
+            "standardize: false"
+        )
     return WindowEncoder(spec.shape[0], width, dropout, **settings)
