@@ -2,8 +2,9 @@
 
     python scripts/planted_box.py --seeds 3
 
-The picture-only network has the same convolutional encoder and head, and sees frames and the box
-task alone. Writes docs/results/planted_box.json.
+The picture-only networks have the same convolutions and head, and see frames and the box task alone;
+one reads keypoints, as the fusion does, the other a grid of places. Writes
+docs/results/planted_box.json.
 """
 
 from __future__ import annotations
@@ -38,21 +39,25 @@ def main() -> None:
     a = parser.parse_args()
     config = TrainConfig.from_dict(datasets.defaults("planted"))
     schema = datasets.load("planted")
-    alone = replace(
-        schema,
-        modalities=(schema.modality("frames"),),
-        tasks=(schema.task("box"),),
-    )
+    frames, task = schema.modality("frames"), schema.task("box")
+    alone = {
+        "pictures alone, keypoints": replace(schema, modalities=(frames,), tasks=(task,)),
+        "pictures alone, 4 x 4 grid": replace(
+            schema, modalities=(replace(frames, encoder={}),), tasks=(task,)
+        ),
+    }
     with tempfile.TemporaryDirectory() as folder:
         fused = build(schema, Path(folder) / "fused", progress=False)
-        pictures = build(alone, Path(folder) / "pictures", progress=False)
+        pictures = {
+            name: build(s, Path(folder) / name, progress=False) for name, s in alone.items()
+        }
         known, train, test = fused.mask("box"), fused.rows("train"), fused.rows("test")
         y = fused.target("box").numpy()
         mean = y[train[known[train]].numpy()].mean(0)
         truth = y[test[known[test]].numpy()]
         overlap = box_iou(truth, np.broadcast_to(mean, truth.shape))
         results = {"mean box": [[float(overlap.mean()), float((overlap >= 0.5).mean())]]}
-        for name, store in (("pictures alone", pictures), ("graph fusion", fused)):
+        for name, store in {**pictures, "fusion of all, all tasks": fused}.items():
             results[name] = [box_scores(store, replace(config, seed=s)) for s in range(a.seeds)]
             print(name, results[name], flush=True)
     rows = []
