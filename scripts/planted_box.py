@@ -2,8 +2,8 @@
 
     python scripts/planted_box.py --seeds 3
 
-The picture-only networks have the same convolutions and head, and see frames and the box task alone;
-one reads keypoints, as the fusion does, the other a grid of places. Writes
+The picture-only networks have the same convolutions and head, and see frames and the box task
+alone; one reads keypoints, as the fusion does, the other a grid of places. Writes
 docs/results/planted_box.json.
 """
 
