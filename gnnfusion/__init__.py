@@ -24,6 +24,8 @@ _HOMES = {
     "TrainConfig": "gnnfusion.training.config",
     "train": "gnnfusion.training.fit",
     "Run": "gnnfusion.training.run",
+    "predict": "gnnfusion.training.predict",
+    "compare": "gnnfusion.training.compare.compare",
     "relate": "gnnfusion.relatedness.relate",
     "TaskGraph": "gnnfusion.relatedness.task_graph",
 }
@@ -39,8 +41,10 @@ if TYPE_CHECKING:
     from gnnfusion.relatedness.task_graph import TaskGraph
     from gnnfusion.samples.infer import infer_schema
     from gnnfusion.schema import Context, Modality, Schema, Split, Task
+    from gnnfusion.training.compare.compare import compare
     from gnnfusion.training.config import TrainConfig
     from gnnfusion.training.fit import train
+    from gnnfusion.training.predict import predict
     from gnnfusion.training.run import Run
 
 
