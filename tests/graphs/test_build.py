@@ -307,8 +307,9 @@ def test_a_folder_of_files_named_by_id(tmp_path):
 
 
 def test_interrupted_builds_end_at_once_and_resume(table):
-    pictures(table, 400)
-    frame(400).to_csv(table / "t.csv", index=False)
+    # Enough of them that a machine in a hurry cannot finish before the signal comes.
+    pictures(table, 3000)
+    frame(3000).to_csv(table / "t.csv", index=False)
     schema(table).to_yaml(table / "s.yaml")
     command = [sys.executable, "-c", BUILD, str(table / "s.yaml"), str(table / "store"), "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -318,7 +319,7 @@ def test_interrupted_builds_end_at_once_and_resume(table):
     process.stderr.read()
     assert process.wait(10) != 0
     subprocess.run(command, check=True, capture_output=True)
-    assert len(build(schema(table), table / "store", progress=False)) == 400
+    assert len(build(schema(table), table / "store", progress=False)) == 3000
 
 
 def test_scripts_need_no_main_guard(table):
