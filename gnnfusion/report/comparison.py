@@ -35,6 +35,7 @@ def plot_comparison(result: Mapping[str, Any], path: str | Path) -> Path:
         quiet_axes(axes)
         axes.grid(axis="y", color=PALE, linewidth=0.8)
         axes.set_axisbelow(True)
+        axes.locator_params(axis="x", nbins=5)
     left.errorbar(
         [r["test_score"] for r in rows], places, xerr=[r["test_score_sd"] for r in rows],
         fmt="o", color=COLOURS[0], markersize=5, linewidth=1.2,

@@ -68,6 +68,7 @@ def plot_interference(rows: Sequence[Mapping[str, Any]], path: str | Path) -> Pa
             interpolation="nearest", extent=(epochs[0] - 0.5, epochs[-1] + 0.5, len(names), 0),
         )  # fmt: skip
         axes.set_title(what, fontsize=9, color=INK)
+        axes.locator_params(axis="x", integer=True)
         axes.set_xlabel("epoch", fontsize=8, color=FAINT)
         axes.set_yticks(np.arange(len(names)) + 0.5, names if n == 0 else [""] * len(names))
         axes.tick_params(labelsize=8, length=0)
