@@ -68,11 +68,10 @@ def plot_interference(rows: Sequence[Mapping[str, Any]], path: str | Path) -> Pa
             interpolation="nearest", extent=(epochs[0] - 0.5, epochs[-1] + 0.5, len(names), 0),
         )  # fmt: skip
         axes.set_title(what, fontsize=9, color=INK)
-        axes.locator_params(axis="x", integer=True)
         axes.set_xlabel("epoch", fontsize=8, color=FAINT)
         axes.set_yticks(np.arange(len(names)) + 0.5, names if n == 0 else [""] * len(names))
         axes.tick_params(labelsize=8, length=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         bar = figure.add_axes(
             ((left + 3.2 * n + 2.45) / width, 0.65 / height, 0.08 / width, tall / height)
         )
