@@ -42,6 +42,10 @@ class FusionNetwork(nn.Module):
 
     def fit_statistics(self, store: GraphStore, rows: Tensor) -> None:
         """Take means and spreads of node features and regression targets from training rows."""
+        self.fit_to(make_batch(store, rows, Topology([])))
+
+    def fit_to(self, batch: GraphBatch) -> None:
+        """The same from a batch of all training rows; no edge is needed."""
         raise NotImplementedError
 
     def forward(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
@@ -141,12 +145,11 @@ class SharedNetwork(FusionNetwork):
         )
 
     @torch.no_grad()
-    def fit_statistics(self, store: GraphStore, rows: Tensor) -> None:
-        own = make_batch(store, rows, Topology([]))
-        for name, nodes in own.nodes.items():
+    def fit_to(self, batch: GraphBatch) -> None:
+        for name, nodes in batch.nodes.items():
             self.encoders[name].fit(nodes)  # type: ignore[operator]
-        for task in self.schema.task_names:
-            self.heads[task].fit(store.target(task)[rows][store.mask(task)[rows]])  # type: ignore[operator]
+        for place, task in enumerate(batch.tasks):
+            self.head(task).fit(batch.targets[task][batch.masks[:, place]])
 
     def encode(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
         """Node features before fusion, by type ``[n, width]``; with task nodes if they are read."""
@@ -201,8 +204,12 @@ def network_for(store: GraphStore, config: NetworkConfig) -> FusionNetwork:
     relations = topology_of(store).types(
         specs, len(schema.tasks), schema.context is not None, store.given_types
     )
+
+    def shared(schema: Schema, config: NetworkConfig) -> SharedNetwork:
+        return SharedNetwork(schema, specs, states, sizes, relations, config)
+
     if sharing_name(config) == "single":
         from gnnfusion.nn.sharing import single  # not at the top: it is made of networks
 
-        return single.make(schema, specs, states, sizes, relations, config)
-    return SharedNetwork(schema, specs, states, sizes, relations, config)
+        return single.make(schema, config, shared)
+    return shared(schema, config)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.batch import GraphBatch
-from gnnfusion.graphs.store import GraphStore
-from gnnfusion.graphs.topology import EdgeType
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.network import FusionNetwork, SharedNetwork
 from gnnfusion.nn.readout import Head
 from gnnfusion.nn.sharing import check_labels
 from gnnfusion.schema import Schema
+
+MakeNetwork = Callable[[Schema, NetworkConfig], SharedNetwork]
 
 
 class SingleNetworks(FusionNetwork):
@@ -31,19 +29,13 @@ class SingleNetworks(FusionNetwork):
 
     Parameters
     ----------
-    schema, specs, states, sizes, relations, config
-        As in `SharedNetwork`.
+    schema, config
+        As in `FusionNetwork`.
+    shared
+        Makes the network of a schema and of settings, for the store at hand.
     """
 
-    def __init__(
-        self,
-        schema: Schema,
-        specs: Mapping[str, NodeSpec],
-        states: Mapping[str, Mapping[str, Any]],
-        sizes: Mapping[str, int],
-        relations: tuple[EdgeType, ...],
-        config: NetworkConfig,
-    ) -> None:
+    def __init__(self, schema: Schema, config: NetworkConfig, shared: MakeNetwork) -> None:
         super().__init__(schema, config)
         alone = replace(config, sharing="hard")
         self.networks = nn.ModuleDict()
@@ -51,17 +43,16 @@ class SingleNetworks(FusionNetwork):
             # What a task derives from may be another task, which its own network does not have.
             own = schema.with_tasks([replace(task, derived_from=())])
             with torch.random.fork_rng([]):
-                network = SharedNetwork(own, specs, states, sizes, relations, alone)
-            self.networks[task.name] = network
+                self.networks[task.name] = shared(own, alone)
 
     def _each(self) -> Iterator[tuple[str, SharedNetwork]]:
         for task, network in self.networks.items():
             assert isinstance(network, SharedNetwork)
             yield task, network
 
-    def fit_statistics(self, store: GraphStore, rows: Tensor) -> None:
-        for _, network in self._each():
-            network.fit_statistics(store, rows)
+    def fit_to(self, batch: GraphBatch) -> None:
+        for task, network in self._each():
+            network.fit_to(batch.only(task))
 
     def forward(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
         if shown is not None:
@@ -84,13 +75,6 @@ class SingleNetworks(FusionNetwork):
         return sum(parts) / len(parts)
 
 
-def make(
-    schema: Schema,
-    specs: Mapping[str, NodeSpec],
-    states: Mapping[str, Mapping[str, Any]],
-    sizes: Mapping[str, int],
-    relations: tuple[EdgeType, ...],
-    config: NetworkConfig,
-) -> SingleNetworks:
+def make(schema: Schema, config: NetworkConfig, shared: MakeNetwork) -> SingleNetworks:
     """`SingleNetworks`."""
-    return SingleNetworks(schema, specs, states, sizes, relations, config)
+    return SingleNetworks(schema, config, shared)
