@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 from torchjd import aggregation
 
-from gnnfusion.training.balancing.balancer import Balancer, Split, jacobian, task_gradients
+from gnnfusion.training.balancing.balancer import LEAST, Balancer, Split, jacobian, task_gradients
 from gnnfusion.training.balancing.solvers import cagrad_weights, fair_weights
-
-LEAST = 1e-8
 
 
 class Aggregation(Balancer):
@@ -49,6 +47,7 @@ class Aggregation(Balancer):
     ) -> None:
         super().__init__(weights)
         self.combine, self.sums = combine, sums
+        self.places = torch.arange(0)  # which tasks J is of, for a `combine` that remembers
 
     def forward(self, losses: Tensor, present: Tensor, split: Split) -> Tensor:
         places = self.counted(present)
@@ -78,7 +77,7 @@ class Aggregation(Balancer):
 
     def aggregate(self, matrix: Tensor, places: Tensor) -> Tensor:
         """Gradients ``[k, n]`` of these tasks, none zero, to one vector ``[n]``."""
-        size = matrix.norm()
+        self.places, size = places, matrix.norm()
         return self.combine(matrix / size) * size
 
 
@@ -123,11 +122,6 @@ class GradVac(Aggregation):
     def __init__(self, weights: Tensor) -> None:
         super().__init__(weights, by_gramian(self.turn), sums=True)
         self.register_buffer("goals", torch.zeros(len(weights), len(weights)))
-        self.places = torch.arange(0)
-
-    def aggregate(self, matrix: Tensor, places: Tensor) -> Tensor:
-        self.places = places
-        return super().aggregate(matrix, places)
 
     def turn(self, gramian: Tensor) -> Tensor:
         pairs = torch.meshgrid(self.places, self.places, indexing="ij")
@@ -203,11 +197,6 @@ class Smoothed(Aggregation):
     def __init__(self, weights: Tensor) -> None:
         super().__init__(weights, by_gramian(self.smoothed))
         self.register_buffer("smooth", torch.full((len(weights),), torch.nan))
-        self.places = torch.arange(0)
-
-    def aggregate(self, matrix: Tensor, places: Tensor) -> Tensor:
-        self.places = places
-        return super().aggregate(matrix, places)
 
     def smoothed(self, gramian: Tensor) -> Tensor:
         new = len(gramian) * aggregation.MGDAWeighting()(gramian).to(self.smooth)

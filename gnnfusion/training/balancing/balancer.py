@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from gnnfusion.errors import RunError
 
+LEAST = 1e-8  # what is below it counts as this: logarithms and quotients stay finite
+
 
 @dataclass(frozen=True)
 class Split:

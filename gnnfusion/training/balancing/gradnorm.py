@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gnnfusion.training.balancing.balancer import Split, Weigher, jacobian, task_gradients
-from gnnfusion.training.balancing.learned import LEAST, Numbers
+from gnnfusion.training.balancing.balancer import LEAST, Split, Weigher, jacobian, task_gradients
+from gnnfusion.training.balancing.learned import Numbers
 
 ASYMMETRY = 1.5  # the paper's: how much more a task that lags behind gets
 

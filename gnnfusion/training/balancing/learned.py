@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gnnfusion.training.balancing.balancer import Split, Weigher
+from gnnfusion.training.balancing.balancer import LEAST, Split, Weigher
 
-LEAST = 1e-8  # a loss below it counts as this: its logarithm stays finite
 RATE = 0.025  # learning rate of FAMO and GradNorm in their papers
 
 

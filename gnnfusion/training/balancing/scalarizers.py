@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torchjd.scalarization import PBI, STCH, GeometricMean, Random, Scalarizer
 
-from gnnfusion.training.balancing.balancer import Split, Weigher
+from gnnfusion.training.balancing.balancer import LEAST, Split, Weigher
 
-LEAST = 1e-8  # a loss below it counts as this: logarithms and quotients stay finite
 SMOOTH = 0.5  # of `stch`, in units of the loss
 
 
