@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -40,6 +41,15 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, values: Any) -> None:
     """Write plain values as JSON, whole or not at all; ``ValueError`` for NaN."""
     write_text(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """Plain values with None for every NaN and infinity, for which JSON has no number."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import torch
+from study import provenance  # scripts/ is where this program lies, so it is on the path
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
 from gnnfusion.nn.fusion import FUSIONS
 from gnnfusion.nn.sharing import SHARINGS
 from gnnfusion.report.comparison import plot_comparison
-from gnnfusion.show import comparison_rows, environment, print_table
+from gnnfusion.show import comparison_rows, print_table
 from gnnfusion.training.balancing import BALANCINGS
 from gnnfusion.training.compare.compare import compare
 from gnnfusion.whole import write_json
@@ -94,10 +94,7 @@ def study(a: argparse.Namespace, name: str, kind: str, methods: dict[str, tuple[
             for m in result["methods"] if m["name"] in before
         }  # fmt: skip
         print_table(["method", "kept"], [[n, f"{v:.2f}"] for n, v in result["kept"].items()])
-    kept = ("gnnfusion", "python", "torch", "torch-geometric")
-    versions = {k: v for k, v in environment().items() if k in kept}
-    result |= {"command": " ".join(["python", *sys.argv]), "versions": versions}
-    write_json(a.out / f"compare_{label}.json", json.loads(json.dumps(result, default=float)))
+    write_json(a.out / f"compare_{label}.json", {**result, **provenance()})
     plot_comparison(result, a.out.parent / "images" / f"compare_{label}.png")
 
 

@@ -11,7 +11,6 @@ For planted_v1 each seed is a data set of its own, and the study is of the evide
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -27,6 +26,7 @@ from gnnfusion.show import environment
 from gnnfusion.training.baselines import baseline
 from gnnfusion.training.evaluate import loss_table, outputs
 from gnnfusion.training.objective import sample_losses
+from gnnfusion.whole import finite, write_json
 
 
 def study(name: str, seeds: int) -> dict[str, Any]:
@@ -104,12 +104,15 @@ def markdown(columns: list[str], rows: list[list[Any]]) -> str:
 
 def write_result(path: Path, result: dict[str, Any]) -> None:
     """Write a study's figures with the command and versions that gave them; print its table."""
+    write_json(path, finite({**result, **provenance()}))
+    print(markdown(result["columns"], result["rows"]))
+
+
+def provenance() -> dict[str, Any]:
+    """The command that runs, and the versions it runs with."""
     kept = ("gnnfusion", "python", "torch", "torch-geometric")
     versions = {k: v for k, v in environment().items() if k in kept}
-    whole = {**result, "command": " ".join(["python", *sys.argv]), "versions": versions}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    print(markdown(result["columns"], result["rows"]))
+    return {"command": " ".join(["python", *sys.argv]), "versions": versions}
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gnnfusion.whole import whole_file, work_folder, write_json, write_text
+from gnnfusion.whole import finite, whole_file, work_folder, write_json, write_text
 
 KILLED = """
 import os, signal, sys
@@ -47,6 +47,11 @@ def test_json_refuses_nan_before_it_replaces_anything(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(path, {"x": float("nan")})
     assert json.loads(path.read_text()) == {"x": 1}
+
+
+def test_what_is_no_number_becomes_none_at_any_depth() -> None:
+    values = {"a": [1, float("nan"), {"b": (float("inf"), 2.5)}], "c": "nan", "d": True}
+    assert finite(values) == {"a": [1, None, {"b": [None, 2.5]}], "c": "nan", "d": True}
 
 
 def test_a_work_folder_is_renamed_or_removed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gnnfusion.errors import RunError, UsageError
-from gnnfusion.whole import write_json, write_text
+from gnnfusion.whole import finite, write_json, write_text
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -127,7 +127,15 @@ class TaskGraph:
         derived |= derived.T
         np.fill_diagonal(derived, False)
         object.__setattr__(self, "derived", derived)
-        object.__setattr__(self, "control", {k: _plain(v) for k, v in self.control.items()})
+        object.__setattr__(
+            self,
+            "control",
+            {
+                # NumPy numbers as Python ones, which JSON needs.
+                k: finite(v.item() if isinstance(v, np.generic) else v)
+                for k, v in self.control.items()
+            },
+        )
 
     @property
     def p_adjusted(self) -> np.ndarray:
@@ -248,8 +256,8 @@ class TaskGraph:
             "level": self.level,
             "alpha": self.alpha,
             "symmetric": self.symmetric,
-            **{k: _rows(getattr(self, k)) for k in ("value", "low", "high", "p_value")},
-            "p_adjusted": _rows(self.p_adjusted),
+            **{k: finite(getattr(self, k).tolist()) for k in ("value", "low", "high", "p_value")},
+            "p_adjusted": finite(self.p_adjusted.tolist()),
             "n": self.n.tolist(),
             "significant": self.significant.tolist(),
             "derived": self._derived.tolist(),
@@ -312,13 +320,3 @@ def holm(p: np.ndarray) -> np.ndarray:
     out = np.empty_like(p)
     out[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
     return out
-
-
-def _plain(value: Any) -> Any:
-    """NumPy numbers as Python ones, which JSON needs; NaN and infinity as None."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _rows(matrix: np.ndarray) -> list[list[float | None]]:
-    return [[float(v) if math.isfinite(v) else None for v in row] for row in matrix]

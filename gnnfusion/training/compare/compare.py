@@ -27,7 +27,7 @@ from gnnfusion.training.compare.pool import Say, run_all
 from gnnfusion.training.compare.summary import summarize
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evidence import kin_matrix
-from gnnfusion.whole import write_json
+from gnnfusion.whole import finite, write_json
 
 RESULT = "compare.json"
 SEARCH_SEED = 1_000_003  # apart from the seeds of final trainings, which are 0, 1, …
@@ -81,6 +81,12 @@ def compare(
         Simple readers beside the methods: linear, boosting.
     say
         Called with a line of progress, the finished and all trials of the phase.
+
+    Returns
+    -------
+    dict
+        What ``compare.json`` holds: that of `summarize`, ``settings`` chosen, ``configs``,
+        ``left_out`` with reasons, and counts; None where a number is not defined.
 
     Raises
     ------
@@ -154,7 +160,7 @@ def compare(
         raise RunError(f"every method failed: {next(iter(left_out.values()))}")
     simple = {name: baseline(store, name)["test"] for name in baselines}
     summary = summarize(store.schema.tasks, kept, simple, control_name(fusions))
-    result = {
+    result: dict[str, Any] = finite({
         "trials": reached,
         "trial_seconds": trial_seconds,
         "seeds": trained,
@@ -163,8 +169,8 @@ def compare(
         "configs": {m.name: m.config.to_dict() for m in methods if m.name in kept},
         "left_out": left_out,
         "seconds": time.monotonic() - began,
-    }
-    write_json(out / RESULT, _finite(result))
+    })  # fmt: skip
+    write_json(out / RESULT, result)
     return result
 
 
@@ -182,12 +188,3 @@ def _all_have(
                 )
             return count
     return most
-
-
-def _finite(value: Any) -> Any:
-    """Plain values with None for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

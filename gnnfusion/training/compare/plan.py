@@ -14,6 +14,7 @@ import numpy as np
 from gnnfusion.errors import GnnFusionError, UsageError
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import network_for
+from gnnfusion.nn.sharing import sharing_name
 from gnnfusion.training.config import TrainConfig
 
 LR, WIDTHS, DROPOUTS = (3e-4, 3e-3), (32, 64, 96, 128), (0.0, 0.1, 0.2, 0.3, 0.5)
@@ -111,7 +112,7 @@ def candidates(
     kept = [Candidate(name=n, config=c) for n, c in found.items() if n not in left_out]
     if not kept:
         raise UsageError(f"nothing is left to compare: {next(iter(left_out.values()))}")
-    readers = [c for c in kept if network_for(store, c.config.network).reads_labels]
+    readers = [c for c in kept if sharing_name(c.config.network) == "task_nodes"]
     if evidence and readers:
         first = readers[0]
         config = replace(first.config, evidence=evidence)
