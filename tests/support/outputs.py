@@ -47,6 +47,26 @@ def perturbed(network: FusionNetwork, modalities: Iterable[str]) -> FusionNetwor
     return other
 
 
+def assert_absent_is_untouched(network: FusionNetwork, store: GraphStore, most: int) -> None:
+    """Weights of modalities that a sample lacks may be anything: not a bit of it changes."""
+    for row in range(min(len(store), most)):
+        batch = make_batch(store, torch.tensor([row]), topology_of(store))
+        absent = [m for m in store.schema.modality_names if len(batch.nodes[m].x) == 0]
+        after = run(perturbed(network, absent), store, [row])
+        for task, before in run(network, store, [row]).items():
+            assert torch.equal(before, after[task])
+
+
+def assert_matters_where_it_is(network: FusionNetwork, store: GraphStore, modality: str) -> None:
+    """In one batch, a modality's weights change the samples that have it, and no bit of others."""
+    lacks = store.nodes(modality).ptr.diff() == 0
+    before = run(network, store, range(len(store)))
+    after = run(perturbed(network, [modality]), store, range(len(store)))
+    for task in before:
+        assert torch.equal(before[task][lacks], after[task][lacks])
+        assert (before[task] != after[task]).any(1)[~lacks].all()
+
+
 def with_tasks(store: GraphStore, tasks: Iterable[Task]) -> GraphStore:
     """The store with these of its tasks, in this order."""
     meta = {**store.meta, "schema": store.schema.with_tasks(tuple(tasks)).to_dict()}

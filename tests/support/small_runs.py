@@ -33,8 +33,12 @@ def small_config(**changes) -> TrainConfig:
 
 
 def learnable(**settings) -> GraphStore:
-    """Targets that follow from the first modality, where it is there; much is missing."""
-    store = small_store(missing=0.3, unlabelled=0.5, most=1, **settings)
+    """A small store with much missing and targets that can be learned."""
+    return followed(small_store(missing=0.3, unlabelled=0.5, most=1, **settings))
+
+
+def followed(store: GraphStore) -> GraphStore:
+    """The store with targets that follow from the first modality, where it is there."""
     ptr = store.nodes("m0").ptr
     x = torch.zeros(len(store))
     x[ptr.diff() > 0] = store.nodes("m0").x[:, 0]

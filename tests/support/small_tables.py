@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
-from gnnfusion.schema import Context, Modality, Split, Task
+from gnnfusion.graphs.build import build
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.schema import Context, Modality, Schema, Split, Task
 
 CLASSES = {"binary": ("no", "yes"), "mood": ("calm", "glad", "sad"), "grade": ("1", "2", "3")}
 
@@ -63,3 +68,13 @@ SCHEMA: dict[str, Any] = {
     "split": Split(column="fold"),
     "context": Context(group="film", order="place"),
 }
+
+
+@contextmanager
+def built(folder: Path) -> Iterator[tuple[pd.DataFrame, GraphStore]]:
+    """The table and the store built from it, with a cache of its own as long as it is used."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GNNFUSION_CACHE", str(folder / "cache"))
+        frame = make_table(folder)
+        schema = Schema(**SCHEMA, base=folder)
+        yield frame, build(schema, folder / "store", progress=False, workers=1)

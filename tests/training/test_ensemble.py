@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from small_runs import small_config
-from small_tables import SCHEMA, make_table
+from small_tables import built
 
 from gnnfusion.errors import UsageError
-from gnnfusion.graphs.build import build
-from gnnfusion.schema import Schema, Task
+from gnnfusion.schema import Task
 from gnnfusion.training.ensemble import _least_loss, check_alike, combine, fit_weights
 from gnnfusion.training.fit import train
 from gnnfusion.training.predict import predict
@@ -25,10 +24,7 @@ def task(kind):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("table")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GNNFUSION_CACHE", str(folder / "cache"))
-        frame = make_table(folder)
-        store = build(Schema(**SCHEMA, base=folder), folder / "store", progress=False, workers=1)
+    with built(folder) as (frame, store):
         runs = [
             train(store, folder / f"run{s}", small_config(epochs=1, seed=s), logs=False)
             for s in range(2)

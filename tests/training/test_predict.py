@@ -5,11 +5,9 @@ import pandas as pd
 import pytest
 import torch
 from small_runs import small_config
-from small_tables import CLASSES, SCHEMA, make_table
+from small_tables import CLASSES, built
 
 from gnnfusion.errors import SchemaError, UsageError
-from gnnfusion.graphs.build import build
-from gnnfusion.schema import Schema
 from gnnfusion.training.evaluate import outputs, predictions
 from gnnfusion.training.fit import train
 
@@ -17,10 +15,7 @@ from gnnfusion.training.fit import train
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("table")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GNNFUSION_CACHE", str(folder / "cache"))
-        frame = make_table(folder)
-        store = build(Schema(**SCHEMA, base=folder), folder / "store", progress=False, workers=1)
+    with built(folder) as (frame, store):
         run = train(store, folder / "run", small_config(epochs=2), logs=False)
         yield folder, frame, store, run
 

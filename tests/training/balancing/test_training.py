@@ -5,12 +5,11 @@ import json
 import pytest
 import torch
 from random_stores import make_store
-from small_runs import SPLIT, small_config, small_store
+from small_runs import SPLIT, followed, small_config, small_store
 from toy_losses import STATEFUL
 
 from gnnfusion.cli import main
 from gnnfusion.errors import RunError, UsageError
-from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.training import balancing
 from gnnfusion.training.balancing import BALANCINGS, find_balancing
@@ -27,18 +26,7 @@ def vectors(**more):
 
 @pytest.fixture(scope="module")
 def learnable():
-    """Targets that follow from the first modality, where it is there; much is missing."""
-    store = vectors(missing=0.3, unlabelled=0.5)
-    ptr = store.nodes("m0").ptr
-    x = torch.zeros(len(store))
-    x[ptr.diff() > 0] = store.nodes("m0").x[:, 0]
-    tensors = {
-        **store.tensors,
-        "y/t0": x.unsqueeze(1).to(store.target("t0").dtype),
-        "y/t1": (x > 0).to(store.target("t1").dtype),
-        "y/t2": (x > -0.5).to(store.target("t2").dtype) + (x > 0.5),
-    }
-    return GraphStore(store.meta, tensors)
+    return followed(vectors(missing=0.3, unlabelled=0.5))
 
 
 def config(name, **changes):
