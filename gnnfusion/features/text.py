@@ -130,27 +130,27 @@ def extract(
 ) -> list[Nodes | Partial | str]:
     """Nodes of each text; none where it is missing or holds no word."""
     texts = [read_text(value) for value in values]
-    if settings.model is not None:
+    plain = [text for text, _ in texts]
+    if settings.tune:
         from gnnfusion.features import text_model
 
-        plain = [text for text, _ in texts]
-        nodes = (
-            text_model.pieces(state, plain, settings.max_tokens)
-            if settings.tune
-            else text_model.embed(
-                settings.model,
-                plain,
-                layers=settings.layers,
-                tokens=settings.nodes == "tokens",
-                max_tokens=settings.max_tokens if settings.nodes == "tokens" else None,
-                batch=settings.batch,
-                width=int(state["width"]),
-                digest=str(state["digest"]),
-            )
+        nodes = text_model.pieces(state, plain, settings.max_tokens)
+    elif settings.model is not None:
+        from gnnfusion.features import text_model
+
+        nodes = text_model.embed(
+            settings.model,
+            plain,
+            layers=settings.layers,
+            tokens=settings.nodes == "tokens",
+            max_tokens=settings.max_tokens if settings.nodes == "tokens" else None,
+            batch=settings.batch,
+            width=int(state["width"]),
+            digest=str(state["digest"]),
         )
     else:
         index = {word: i + 2 for i, word in enumerate(state["vocabulary"])}
-        nodes = [_indices(settings, index, text) for text, _ in texts]
+        nodes = [_indices(settings, index, text) for text in plain]
     return [
         node if not wrong else (Partial(node, wrong) if len(node) else wrong[0][1])
         for node, (_, wrong) in zip(nodes, texts, strict=True)

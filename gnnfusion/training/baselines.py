@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gnnfusion.features.text import PADDING
 from gnnfusion.graphs.index import owners
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.schema import Task
@@ -37,9 +38,10 @@ def pooled(store: GraphStore, modalities: tuple[str, ...] = ()) -> np.ndarray:
         if tabular:
             flat = _one_hot(nodes.x, state["columns"])
         elif "vocabulary" in state:
-            flat = _bag_of_words(nodes.x, len(state["vocabulary"]) + 2)
+            flat = _bag_of_words(nodes.x, len(state["vocabulary"]) + 2, PADDING)
         elif "config" in state:
-            flat = _bag_of_words(nodes.x, int(state["config"]["vocab_size"]))
+            config = state["config"]
+            flat = _bag_of_words(nodes.x, int(config["vocab_size"]), int(config["pad_token_id"]))
         else:
             flat = nodes.x.flatten(1).float()
         counts = nodes.ptr.diff().unsqueeze(1)
@@ -61,11 +63,11 @@ def _one_hot(x: Tensor, columns: list[dict[str, Any]]) -> Tensor:
     return out
 
 
-def _bag_of_words(x: Tensor, size: int) -> Tensor:
-    """Ids as counts, of those that occur; padding (index 0) does not count."""
+def _bag_of_words(x: Tensor, size: int, padding: int) -> Tensor:
+    """Ids as counts, of those that occur; padding does not count."""
     out = torch.zeros(len(x), size)
     out.scatter_add_(1, x.long(), torch.ones(x.shape))
-    out[:, 0] = 0
+    out[:, padding] = 0
     return out[:, out.any(0)]
 
 

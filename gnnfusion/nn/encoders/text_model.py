@@ -17,8 +17,9 @@ class TextModelEncoder(nn.Module):
     """A Transformer of the transformers library; its last states, averaged over each text's pieces.
 
     Its weights are those of the pretrained model once `fit` was called, before training; a saved
-    network brings its own, so that a run predicts where the model is not installed. The embeddings
-    of word pieces stay as they are: most pieces occur too rarely in a training table to move well.
+    network brings its own, so that a run needs the model's files for the word pieces of new texts
+    alone. The embeddings of word pieces stay as they are: most occur too rarely in a training table
+    to move well.
 
     Parameters
     ----------
