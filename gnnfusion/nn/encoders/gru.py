@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.topology import NodeLayout
+from gnnfusion.nn.encoders.augment import check_share, drop_tokens
 from gnnfusion.nn.encoders.sequence import padded_tokens, to_nodes, vocabulary_size
 
 
@@ -17,10 +18,24 @@ class GRUEncoder(nn.Module):
     """Embedding and bidirectional GRU (Cho et al., arXiv:1406.1078); width of the output `width`.
 
     Sequences are packed, so padding and the other samples never touch a state.
+
+    Parameters
+    ----------
+    vocabulary
+        Number of token ids.
+    width
+        Size of the output.
+    dropout
+        Probability of dropping a feature of a word's vector.
+    token_dropout
+        Probability with which training takes a word for an unknown one (`drop_tokens`).
     """
 
-    def __init__(self, vocabulary: int, width: int, dropout: float) -> None:
+    def __init__(
+        self, vocabulary: int, width: int, dropout: float, token_dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        self.token_dropout = check_share(token_dropout)
         self.embed = nn.Embedding(vocabulary, width, padding_idx=0)
         self.dropout = nn.Dropout(dropout)
         self.gru = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
@@ -32,6 +47,8 @@ class GRUEncoder(nn.Module):
         ids, lengths = padded_tokens(nodes)
         if len(ids) == 0:
             return self.embed.weight.new_zeros(0, self.embed.embedding_dim)
+        if self.training:
+            ids = drop_tokens(ids, self.token_dropout)
         packed = pack_padded_sequence(
             self.dropout(self.embed(ids)), lengths.cpu(), batch_first=True, enforce_sorted=False
         )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.topology import NodeLayout
 from gnnfusion.nn.encoders.actnorm import ActNorm, evenly, fit_through
+from gnnfusion.nn.encoders.augment import Augment
 from gnnfusion.nn.encoders.keypoints import Keypoints
 from gnnfusion.nn.encoders.standardize import Standardize
 
@@ -40,6 +41,8 @@ class PictureEncoder(nn.Module):
         ``grid`` averages within a 4 x 4 grid and keeps its places (or frequencies and times) apart;
         ``mean`` averages over all places; ``keypoints`` says where each channel looks, to a
         fraction of a pixel (`Keypoints`), for tasks about places and sizes.
+    shift, flip, brightness, contrast, time_mask, frequency_mask, noise
+        How far pictures are changed at random in training (`Augment`).
     """
 
     def __init__(
@@ -49,8 +52,24 @@ class PictureEncoder(nn.Module):
         dropout: float,
         channels: Sequence[int] = (16, 32, 64),
         pool: str = "grid",
+        shift: float = 0.0,
+        flip: float = 0.0,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        time_mask: float = 0.0,
+        frequency_mask: float = 0.0,
+        noise: float = 0.0,
     ) -> None:
         super().__init__()
+        self.augment = Augment(
+            shift=shift,
+            flip=flip,
+            brightness=brightness,
+            contrast=contrast,
+            time_mask=time_mask,
+            frequency_mask=frequency_mask,
+            noise=noise,
+        )
         if pool not in POOLS:
             raise ValueError(f"pool must be one of {', '.join(POOLS)}, not {pool!r}")
         self.standardize = Standardize((shape[0], 1, 1))
@@ -77,7 +96,11 @@ class PictureEncoder(nn.Module):
         fit_through(self.blocks, self.standardize(evenly(nodes.x)))
 
     def forward(self, nodes: NodeLayout) -> Tensor:
-        out: Tensor = self.head(self.blocks(self.standardize(nodes.x)))
+        x = self.augment.move(nodes.x, nodes.unit) if self.training else nodes.x
+        x = self.standardize(x)
+        if self.training:
+            x = self.augment.change(x, nodes.unit)
+        out: Tensor = self.head(self.blocks(x))
         return out
 
 
@@ -87,4 +110,6 @@ def make(
     """A `PictureEncoder`; nodes must be ``(C, H, W)``."""
     if len(spec.shape) != 3:
         raise ValueError(f"nodes must be (channels, height, width), not {spec.shape}")
+    if settings.get("flip") and "column" in spec.position:
+        raise ValueError("`flip` mirrors pictures, not the places of a grid of their patches")
     return PictureEncoder((spec.shape[0], spec.shape[1], spec.shape[2]), width, dropout, **settings)

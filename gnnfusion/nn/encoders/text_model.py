@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gnnfusion.errors import MissingExtraError
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.features.text_model import pretrained_weights
 from gnnfusion.graphs.topology import NodeLayout
+from gnnfusion.nn.encoders.augment import check_share
 
 
 class TextModelEncoder(nn.Module):
@@ -32,12 +34,20 @@ class TextModelEncoder(nn.Module):
     tuned_layers
         How many layers are trained, from the last; all by default. The others keep their weights,
         and cost half as much time.
+    token_dropout
+        Probability with which training hides a word piece from the model; never a text's first.
     """
 
     def __init__(
-        self, state: Mapping[str, Any], width: int, dropout: float, tuned_layers: int | None = None
+        self,
+        state: Mapping[str, Any],
+        width: int,
+        dropout: float,
+        tuned_layers: int | None = None,
+        token_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.token_dropout = check_share(token_dropout)
         try:
             from transformers import AutoConfig, AutoModel
         except ImportError as error:
@@ -71,6 +81,10 @@ class TextModelEncoder(nn.Module):
             return self.project.weight.new_zeros(0, self.project.out_features)
         longest = int(mask.sum(1).max())
         ids, mask = nodes.x[:, :longest].long(), mask[:, :longest]
+        if self.training and self.token_dropout:
+            kept = torch.rand(mask.shape, device=mask.device) >= self.token_dropout
+            kept[:, 0] = True  # the piece that begins every text, so that none is empty
+            mask = mask & kept
         states = self.pretrained(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         share = mask.to(states.dtype).unsqueeze(2)
         out: Tensor = self.project(self.dropout((states * share).sum(1) / share.sum(1)))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.topology import NodeLayout
+from gnnfusion.nn.encoders.augment import noisy
 from gnnfusion.nn.encoders.standardize import Standardize
 
 
@@ -28,12 +29,23 @@ class VectorEncoder(nn.Module):
         Number of linear maps; 1 is a linear projection.
     input_dropout
         Probability of dropping an input feature.
+    noise
+        Standard deviation of white noise in training, in units of each feature's spread.
     """
 
     def __init__(
-        self, features: int, width: int, dropout: float, layers: int = 2, input_dropout: float = 0.0
+        self,
+        features: int,
+        width: int,
+        dropout: float,
+        layers: int = 2,
+        input_dropout: float = 0.0,
+        noise: float = 0.0,
     ) -> None:
         super().__init__()
+        if noise < 0:
+            raise ValueError(f"noise must not be negative, not {noise}")
+        self.noise = noise
         self.standardize = Standardize((features,))
         steps: list[nn.Module] = [nn.Dropout(input_dropout)]
         for layer in range(layers):
@@ -46,7 +58,8 @@ class VectorEncoder(nn.Module):
         self.standardize.fit(nodes.x.flatten(1))
 
     def forward(self, nodes: NodeLayout) -> Tensor:
-        out: Tensor = self.net(self.standardize(nodes.x.flatten(1)))
+        x = self.standardize(nodes.x.flatten(1))
+        out: Tensor = self.net(noisy(x, self.noise) if self.training else x)
         return out
 
 
