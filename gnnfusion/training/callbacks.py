@@ -44,6 +44,7 @@ class Keeper(pl.Callback):
         self.best_epoch = -1
         self.best: dict[str, Tensor] = {}
         self.finished = False
+        self.head_epochs: dict[str, int] = {}  # of the phase after the last epoch: never resumed
         self._began = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:

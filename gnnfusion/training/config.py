@@ -34,6 +34,9 @@ class TrainConfig:
         Peak learning rate of pretrained models that are trained further (text with `tune`).
     weight_decay
         Decoupled weight decay.
+    task_lr
+        Task -> factor of the learning rate of the parameters that this task alone has; 1 for those
+        not named.
     schedule
         ``cosine`` decays the rate to zero over `epochs`; ``constant`` keeps it.
     warmup
@@ -43,6 +46,9 @@ class TrainConfig:
     patience
         Epochs without a better validation score before stopping; the best epoch's weights are
         kept.
+    head_epochs
+        Epochs at most of a second phase in which the shared weights stay at their best epoch and
+        each task's own parameters are trained on, for each task to its own best epoch; 0: none.
     max_seconds
         Training ends with the epoch in which this many seconds have passed, and then depends on the
         machine's speed; 0 sets no limit.
@@ -80,10 +86,12 @@ class TrainConfig:
     lr: float = 1e-3
     tune_lr: float = 5e-5
     weight_decay: float = 0.01
+    task_lr: dict[str, float] = field(default_factory=dict)
     schedule: str = "cosine"
     warmup: float = 0.05
     clip: float = 1.0
     patience: int = 15
+    head_epochs: int = 0
     max_seconds: float = 0.0
     evidence: float = 0.5
     modality_dropout: float = 0.0
@@ -104,6 +112,15 @@ class TrainConfig:
         for name in ("lr", "tune_lr"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
+        for task, factor in self.task_lr.items():
+            if not factor > 0:
+                raise UsageError(f"task_lr of {task!r} must be positive, not {factor}")
+        if self.head_epochs < 0:
+            raise UsageError(f"head_epochs must be at least 0, not {self.head_epochs}")
+        if self.head_epochs and self.refit:
+            raise UsageError(
+                "head_epochs stops by validation rows, and a refit has none; leave it 0"
+            )
         if not 0 <= self.evidence <= 1:
             raise UsageError(f"evidence must lie between 0 and 1, not {self.evidence}")
         for name in ("modality_dropout", "label_smoothing"):
@@ -138,6 +155,13 @@ class TrainConfig:
     def from_yaml(cls, path: str | Path) -> TrainConfig:
         """Read a file of settings; those not named keep their defaults."""
         return cls.from_dict(yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
+
+
+def check_tasks(config: TrainConfig, tasks: tuple[str, ...]) -> None:
+    """`UsageError` if the settings name a task that there is not."""
+    for name in config.task_lr:
+        if name not in tasks:
+            raise UsageError(f"task_lr names {name!r}, which is no task; use {', '.join(tasks)}")
 
 
 def _make(cls: type, values: Mapping[str, Any]) -> Any:

@@ -23,8 +23,9 @@ from gnnfusion.nn.network import FusionNetwork, network_for
 from gnnfusion.training.balancing import make_balancer
 from gnnfusion.training.callbacks import RESUME, Keeper, load_resume_point
 from gnnfusion.training.card import model_card
-from gnnfusion.training.config import TrainConfig
+from gnnfusion.training.config import TrainConfig, check_tasks
 from gnnfusion.training.evaluate import evaluate, pick_device
+from gnnfusion.training.heads import train_heads
 from gnnfusion.training.module import FusionModule
 from gnnfusion.training.objective import static_weights
 from gnnfusion.training.run import WEIGHTS, Run, check_same_store, features_of
@@ -76,6 +77,7 @@ def train(
     _check_rows(store, *_rows(store, config), config)
     # Settings that fit no network, or need what is not installed, fail before a folder is made.
     network_for(store, config.network)
+    check_tasks(config, store.schema.task_names)
     make_balancer(config.balancing, static_weights(store))
     _prepare(out, store, config)
     if all((out / name).is_file() for name in (WEIGHTS, "metrics.json", CARD)):
@@ -89,6 +91,8 @@ def train(
     metrics["seconds"] = sum(r["seconds"] for r in keeper.history)
     metrics["seed"] = config.seed
     metrics["best_epoch"] = keeper.best_epoch
+    if config.head_epochs:
+        metrics["head_epochs"] = keeper.head_epochs
     write_json(out / "metrics.json", metrics)
     run = Run.load(out)
     write_text(out / CARD, model_card(run, keeper.history))
@@ -110,6 +114,7 @@ def fit(
     """
     train_rows, valid_rows = _rows(store, config)
     _check_rows(store, train_rows, valid_rows, config)
+    check_tasks(config, store.schema.task_names)
     device = pick_device(config.device)
     torch.manual_seed(derived_seed("weights", config.seed))
     network = network_for(store, config.network)
@@ -144,7 +149,12 @@ def fit(
     if not keeper.best:
         raise RunError("no epoch ended with a finite validation loss; train with a lower lr")
     network.load_state_dict(keeper.best)
-    return network.to(device).eval(), keeper
+    network.to(device)
+    if config.head_epochs:
+        # Broken off, it begins again at the best epoch, which the checkpoint holds.
+        keeper.head_epochs = train_heads(module)
+        keeper.best_score = module.valid_score()
+    return network.eval(), keeper
 
 
 def _prepare(out: Path, store: GraphStore, config: TrainConfig) -> None:

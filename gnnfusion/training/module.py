@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -103,12 +104,16 @@ class FusionModule(pl.LightningModule):
     # -- data -------------------------------------------------------------------------------
 
     def train_dataloader(self) -> Batches:
-        rows = epoch_order(self.rows["train"], self.config.seed, self.current_epoch)
-        without = self._left_out if self.config.modality_dropout else None
+        return self.batches_of(self.current_epoch)
+
+    def batches_of(self, epoch: int) -> Batches:
+        """The training batches of an epoch."""
+        rows = epoch_order(self.rows["train"], self.config.seed, epoch)
+        without = partial(self._left_out, epoch) if self.config.modality_dropout else None
         return Batches(self.store, rows, self.topology, self.config.batch_size, without)
 
-    def _left_out(self, step: int, rows: Tensor) -> Tensor:
-        place = generator("modalities", self.config.seed, self.current_epoch, step)
+    def _left_out(self, epoch: int, step: int, rows: Tensor) -> Tensor:
+        place = generator("modalities", self.config.seed, epoch, step)
         return draw_left_out(self.store.present(rows), self.config.modality_dropout, place)
 
     def val_dataloader(self) -> Batches:
@@ -126,13 +131,15 @@ class FusionModule(pl.LightningModule):
         self._train_count.zero_()
         self.interference.clear()
 
-    def losses_of(self, batch: GraphBatch, batch_idx: int) -> tuple[Tensor, Tensor]:
+    def losses_of(
+        self, batch: GraphBatch, batch_idx: int, epoch: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Loss of each task and how many labels it is over, ``[T]`` each.
 
         What is drawn on the way (labels shown, dropout) depends on the place in training alone, so
         that called again it tells what has become of the very same losses.
         """
-        place = (self.config.seed, self.current_epoch, batch_idx)
+        place = (self.config.seed, self.current_epoch if epoch is None else epoch, batch_idx)
         masks = batch.masks.cpu()
         shown = draw_shown(masks, self.kin, self.evidence, generator("evidence", *place))
         scored = scorable(masks, shown, self.kin)
@@ -199,13 +206,18 @@ class FusionModule(pl.LightningModule):
 
     # -- optimizer --------------------------------------------------------------------------
 
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Matrices decay, vectors do not; pretrained models have a rate of their own."""
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Matrices decay, vectors do not; pretrained models and tasks have rates of their own."""
         gentle = {id(p) for p in self.network.pretrained_parameters()}
+        factors: dict[str, float] = {}
+        if self.config.task_lr:
+            for task, names in task_parameters(self.network, self.store).items():
+                factors |= dict.fromkeys(names, self.config.task_lr.get(task, 1.0))
         groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-        for p in self.network.parameters():
+        for name, p in self.network.named_parameters():
             if p.requires_grad:
                 lr = self.config.tune_lr if id(p) in gentle else self.config.lr
+                lr *= factors.get(name, 1.0)
                 decay = self.config.weight_decay if p.ndim > 1 else 0.0
                 groups.setdefault((lr, decay), []).append(p)
         return [
@@ -214,7 +226,7 @@ class FusionModule(pl.LightningModule):
         ]
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(self._parameter_groups(), lr=self.config.lr)
+        optimizer = torch.optim.AdamW(self.parameter_groups(), lr=self.config.lr)
         steps = self.config.epochs * max(1, len(self.train_dataloader()))
         warm = max(1, round(self.config.warmup * steps))
 
