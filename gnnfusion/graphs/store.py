@@ -31,7 +31,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from gnnfusion.errors import StoreError
+from gnnfusion.errors import StoreError, UsageError
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.index import pointers
 from gnnfusion.graphs.store_file import (
@@ -173,6 +173,23 @@ class GraphStore:
         """The same samples under another split (uint8 ``[S]``); tensors are shared."""
         tensors = Overlay(self.tensors, {"split": split.to(torch.uint8)})
         return GraphStore(self.meta, tensors, self.path)
+
+    def with_labels_of(self, tasks: Sequence[str]) -> GraphStore:
+        """The same samples as if the other tasks had no label; tensors are shared.
+
+        Raises
+        ------
+        UsageError
+            There is no such task.
+        """
+        for name in tasks:
+            if name not in self.schema.task_names:
+                raise UsageError(
+                    f"there is no task {name!r}; use {', '.join(self.schema.task_names)}"
+                )
+        hidden = [t for t in self.schema.task_names if t not in tasks]
+        gone = {f"mask/{t}": torch.zeros_like(self.tensors[f"mask/{t}"]) for t in hidden}
+        return GraphStore(self.meta, Overlay(self.tensors, gone), self.path)
 
     def with_missing(self, labels: Tensor, modalities: Tensor) -> GraphStore:
         """The same samples as if they lacked what is marked.

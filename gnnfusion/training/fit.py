@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def train(
     store = store if isinstance(store, GraphStore) else GraphStore.open(store)
     # Before the folder is made: what fails here must not claim it for a run that never began.
     pick_device(config.device)
-    _check_rows(store, *_rows(store, config), config)
+    _check_rows(store, *_rows(store, config), config, store.schema.task_names)
     # Settings that fit no network, or need what is not installed, fail before a folder is made.
     network_for(store, config.network)
     check_tasks(config, store.schema.task_names)
@@ -105,15 +105,20 @@ def fit(
     config: TrainConfig,
     folder: Path | None,
     *,
+    tasks: Sequence[str] | None = None,
     progress: bool = False,
     logs: bool = False,
 ) -> tuple[FusionNetwork, Keeper]:
     """The network with its best (or, refitted, last) weights, and what the epochs left behind.
 
-    Without a folder nothing is written, and nothing can be resumed.
+    Without a folder nothing is written, and nothing can be resumed. With `tasks`, only the labels
+    of these are learned and validated on; the network, its first weights, the order of rows and the
+    dropout are those of a training on all, so that two such trainings differ by labels alone.
     """
+    asked = store.schema.task_names if tasks is None else tuple(tasks)
+    store = store if tasks is None else store.with_labels_of(asked)
     train_rows, valid_rows = _rows(store, config)
-    _check_rows(store, train_rows, valid_rows, config)
+    _check_rows(store, train_rows, valid_rows, config, asked)
     check_tasks(config, store.schema.task_names)
     device = pick_device(config.device)
     torch.manual_seed(derived_seed("weights", config.seed))
@@ -189,8 +194,10 @@ def _rows(store: GraphStore, config: TrainConfig) -> tuple[Tensor, Tensor]:
     return store.rows("train"), store.rows("valid")
 
 
-def _check_rows(store: GraphStore, train: Tensor, valid: Tensor, config: TrainConfig) -> None:
-    if not store.schema.tasks:
+def _check_rows(
+    store: GraphStore, train: Tensor, valid: Tensor, config: TrainConfig, tasks: Sequence[str]
+) -> None:
+    if not tasks:
         raise UsageError("the store has no task to train; name tasks in the schema")
     if len(train) == 0:
         raise DataError("the split 'train' is empty")
@@ -198,8 +205,8 @@ def _check_rows(store: GraphStore, train: Tensor, valid: Tensor, config: TrainCo
         raise DataError(
             "the split 'valid' is empty, so training cannot stop early; give it rows or set refit"
         )
-    for place, task in enumerate(store.schema.task_names):
-        if not store.masks[train][:, place].any():
+    for task in tasks:
+        if not store.mask(task)[train].any():
             raise DataError(f"task {task!r} has no label in the split 'train'")
 
 

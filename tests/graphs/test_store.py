@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_stores import TASKS, cases, make_store
 
-from gnnfusion.errors import StoreError
+from gnnfusion.errors import StoreError, UsageError
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore, store_from_arrays
 from gnnfusion.graphs.store_file import Stream, write_store
@@ -314,3 +314,13 @@ def test_nothing_left_out_changes_nothing():
     none = torch.zeros(8, 3, dtype=torch.bool)
     same = store.with_missing(none, none)
     assert all(torch.equal(same.tensors[n], store.tensors[n]) for n in store.tensors)
+
+
+def test_labels_of_other_tasks_are_as_if_they_had_never_been_there():
+    store = make_store()
+    less = store.with_labels_of(("t2", "t0"))
+    assert torch.equal(less.masks[:, [0, 2]], store.masks[:, [0, 2]])
+    assert not less.masks[:, 1].any()
+    assert less.nodes("m0").x is store.nodes("m0").x
+    with pytest.raises(UsageError, match="there is no task 'speed'; use t0, t1, t2"):
+        store.with_labels_of(("speed",))
