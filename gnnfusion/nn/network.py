@@ -70,6 +70,10 @@ class FusionNetwork(nn.Module):
         """The readout head of a task."""
         raise NotImplementedError
 
+    def encoder_parameters(self, modality: str) -> list[nn.Parameter]:
+        """What turns a modality's nodes into vectors: encoder, positions, entrance."""
+        raise NotImplementedError
+
     def penalty(self) -> Tensor | float:
         """What the network itself adds to the training loss."""
         raise NotImplementedError
@@ -187,6 +191,12 @@ class SharedNetwork(FusionNetwork):
         head = self.heads[task]
         assert isinstance(head, Head)
         return head
+
+    def encoder_parameters(self, modality: str) -> list[nn.Parameter]:
+        parts = [self.encoders, self.positions, self.enter]
+        if self.schema.context is not None:
+            parts.append(self.offsets)
+        return [p for part in parts if modality in part for p in part[modality].parameters()]
 
     def penalty(self) -> Tensor | float:
         return self.fusion.penalty()

@@ -60,6 +60,11 @@ class TrainConfig:
         Probability with which a training step leaves out each modality of a sample; never all it
         has. Teaches every modality to serve on its own, without the noise that dropping single
         units adds to tasks that need precision.
+    modulation
+        Strength with which encoders of modalities that dominate in a step are slowed down in it
+        (OGM-GE); 0: none. Costs a forward pass for each modality.
+    modulation_noise
+        Noise that modulation adds to the gradients of encoders, in units of their spread.
     label_smoothing
         Share of each class label that is spread evenly over all classes in training (not in any
         score); keeps probabilities from 0 and 1.
@@ -95,6 +100,8 @@ class TrainConfig:
     max_seconds: float = 0.0
     evidence: float = 0.5
     modality_dropout: float = 0.0
+    modulation: float = 0.0
+    modulation_noise: float = 1.0
     label_smoothing: float = 0.0
     balancing: str = "static"
     log_interference: int = 0
@@ -107,8 +114,9 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.max_seconds < 0:
-            raise UsageError(f"max_seconds must not be negative, not {self.max_seconds}")
+        for name in ("max_seconds", "modulation", "modulation_noise"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} must not be negative, not {getattr(self, name)}")
         for name in ("lr", "tune_lr"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive, not {getattr(self, name)}")

@@ -21,6 +21,12 @@ from gnnfusion.training.balancing.balancer import Split
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evidence import draw_shown, kin_matrix, scorable
 from gnnfusion.training.interference import Interference
+from gnnfusion.training.modulation import (
+    discrepancy_ratios,
+    lone_scores,
+    modulate,
+    modulation_factors,
+)
 from gnnfusion.training.objective import (
     constant_losses,
     sample_losses,
@@ -162,7 +168,19 @@ class FusionModule(pl.LightningModule):
             if every and self.global_step % every == 0:
                 self.interference.add(losses, present, self.split)
             balanced: Tensor = self.balancer(losses.float(), present, self.split)
+        if self.config.modulation:
+            ratios = discrepancy_ratios(
+                *lone_scores(self.network, self.store, self.topology, batch)
+            )
+            self.factors = modulation_factors(ratios, self.config.modulation)
         return balanced + self.network.penalty()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.config.modulation:
+            place = (self.config.seed, self.current_epoch, self.global_step)
+            torch.manual_seed(derived_seed("modulation", *place))
+            slowed = dict(zip(self.store.schema.modality_names, self.factors.tolist(), strict=True))
+            modulate(optimizer, slowed, self.config.modulation_noise)
 
     def on_train_batch_end(self, outputs: Any, batch: GraphBatch, batch_idx: int) -> None:
         if self.balancer.looks_back:
@@ -213,16 +231,21 @@ class FusionModule(pl.LightningModule):
         if self.config.task_lr:
             for task, names in task_parameters(self.network, self.store).items():
                 factors |= dict.fromkeys(names, self.config.task_lr.get(task, 1.0))
-        groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+        encoder: dict[int, str] = {}
+        if self.config.modulation:
+            for modality in self.store.schema.modality_names:
+                found = self.network.encoder_parameters(modality)
+                encoder |= {id(p): modality for p in found}
+        groups: dict[tuple[float, float, str | None], list[torch.nn.Parameter]] = {}
         for name, p in self.network.named_parameters():
             if p.requires_grad:
                 lr = self.config.tune_lr if id(p) in gentle else self.config.lr
                 lr *= factors.get(name, 1.0)
                 decay = self.config.weight_decay if p.ndim > 1 else 0.0
-                groups.setdefault((lr, decay), []).append(p)
+                groups.setdefault((lr, decay, encoder.get(id(p))), []).append(p)
         return [
-            {"params": parameters, "lr": lr, "weight_decay": decay}
-            for (lr, decay), parameters in groups.items()
+            {"params": parameters, "lr": lr, "weight_decay": decay, "modality": modality}
+            for (lr, decay, modality), parameters in groups.items()
         ]
 
     def configure_optimizers(self) -> Any:

@@ -69,6 +69,9 @@ class SingleNetworks(FusionNetwork):
         assert isinstance(network, SharedNetwork)
         return network.head(task)
 
+    def encoder_parameters(self, modality: str) -> list[nn.Parameter]:
+        return [p for _, network in self._each() for p in network.encoder_parameters(modality)]
+
     def penalty(self) -> Tensor | float:
         """Mean over tasks, as the training loss is the mean of theirs."""
         parts = [network.penalty() for _, network in self._each()]
