@@ -15,6 +15,7 @@ from gnnfusion.graphs.topology import TASK, EdgeType, Topology
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.encoders import make_encoder
 from gnnfusion.nn.encoders.position import PositionEncoding
+from gnnfusion.nn.encoders.selection import selection_penalty
 from gnnfusion.nn.encoders.text_model import TextModelEncoder
 from gnnfusion.nn.fusion.trunk import GraphTypes
 from gnnfusion.nn.readout import Head, LabelEmbedding
@@ -199,7 +200,7 @@ class SharedNetwork(FusionNetwork):
         return [p for part in parts if modality in part for p in part[modality].parameters()]
 
     def penalty(self) -> Tensor | float:
-        return self.fusion.penalty()
+        return self.fusion.penalty() + selection_penalty(self.encoders)
 
 
 def network_for(store: GraphStore, config: NetworkConfig) -> FusionNetwork:

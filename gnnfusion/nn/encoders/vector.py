@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.topology import NodeLayout
 from gnnfusion.nn.encoders.augment import noisy
+from gnnfusion.nn.encoders.selection import make_selection
 from gnnfusion.nn.encoders.standardize import Standardize
 
 
@@ -31,6 +32,8 @@ class VectorEncoder(nn.Module):
         Probability of dropping an input feature.
     noise
         Standard deviation of white noise in training, in units of each feature's spread.
+    select
+        Price of reading all features (`Selection`); 0 reads them all.
     """
 
     def __init__(
@@ -41,12 +44,14 @@ class VectorEncoder(nn.Module):
         layers: int = 2,
         input_dropout: float = 0.0,
         noise: float = 0.0,
+        select: float = 0.0,
     ) -> None:
         super().__init__()
         if noise < 0:
             raise ValueError(f"noise must not be negative, not {noise}")
         self.noise = noise
         self.standardize = Standardize((features,))
+        self.select = make_selection(features, select)
         steps: list[nn.Module] = [nn.Dropout(input_dropout)]
         for layer in range(layers):
             steps.append(nn.Linear(features if layer == 0 else width, width))
@@ -59,7 +64,9 @@ class VectorEncoder(nn.Module):
 
     def forward(self, nodes: NodeLayout) -> Tensor:
         x = self.standardize(nodes.x.flatten(1))
-        out: Tensor = self.net(noisy(x, self.noise) if self.training else x)
+        if self.training:
+            x = noisy(x, self.noise)
+        out: Tensor = self.net(self.select(x))
         return out
 
 

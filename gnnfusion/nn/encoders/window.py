@@ -11,6 +11,7 @@ from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.topology import NodeLayout
 from gnnfusion.nn.encoders.actnorm import ActNorm, evenly, fit_through
 from gnnfusion.nn.encoders.jitter import Jitter, rotated, scaled_and_noisy, warped
+from gnnfusion.nn.encoders.selection import make_selection
 from gnnfusion.nn.encoders.standardize import Standardize
 
 
@@ -34,6 +35,8 @@ class WindowEncoder(nn.Module):
         happens within a window is kept; 1 averages over the whole window.
     warp, rotate, scale, noise
         How far signals are changed at random in training (`Jitter`).
+    select
+        Price of reading all channels (`Selection`); 0 reads them all.
     """
 
     def __init__(
@@ -48,12 +51,14 @@ class WindowEncoder(nn.Module):
         rotate: float = 0.0,
         scale: float = 0.0,
         noise: float = 0.0,
+        select: float = 0.0,
     ) -> None:
         super().__init__()
         if rotate and channels_in % 3:
             raise ValueError(f"`rotate` takes channels three by three, and there are {channels_in}")
         self.jitter = Jitter(warp=warp, rotate=rotate, scale=scale, noise=noise)
         self.standardize = Standardize((channels_in, 1))
+        self.select = make_selection(channels_in, select)
         blocks: list[nn.Module] = []
         before = channels_in
         for place, after in enumerate(channels):
@@ -81,7 +86,7 @@ class WindowEncoder(nn.Module):
         x = self.standardize(x)
         if self.training:
             x = scaled_and_noisy(warped(x, jitter.warp), jitter.scale, jitter.noise)
-        out: Tensor = self.project(self.pool(self.blocks(x)).flatten(1))
+        out: Tensor = self.project(self.pool(self.blocks(self.select(x))).flatten(1))
         return out
 
 
