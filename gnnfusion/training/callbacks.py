@@ -40,6 +40,7 @@ class Keeper(pl.Callback):
         self.folder, self.tasks, self.patience = folder, tasks, patience
         self.history: list[dict[str, float]] = []
         self.interference: list[dict[str, Any]] = []
+        self.probes: list[dict[str, Tensor]] = []
         self.best_score = float("inf")
         self.best_epoch = -1
         self.best: dict[str, Tensor] = {}
@@ -51,6 +52,7 @@ class Keeper(pl.Callback):
         return {
             "history": self.history,
             "interference": self.interference,
+            "probes": self.probes,
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
             "best": self.best,
@@ -72,6 +74,8 @@ class Keeper(pl.Callback):
         # Before the checkpoint is written, so that what a balancer learns here is in it.
         pl_module.balancer.end_epoch(losses_by_split["train"], pl_module.relative_losses())
         self.interference += pl_module.interference.rows(epoch)
+        self.probes += pl_module.probes
+        pl_module.probes = []
         for split, losses in losses_by_split.items():
             row |= {f"{split}_{t}": float(v) for t, v in zip(self.tasks, losses, strict=True)}
         score = pl_module.valid_score() if self.patience is not None else float(-epoch)

@@ -72,8 +72,8 @@ class TrainConfig:
         How the losses of several tasks become one step; ``gnnfusion info --methods`` lists the
         names.
     log_interference
-        Compare the tasks' gradients every so many steps, and write ``interference.csv``; 0 never
-        does.
+        Compare the tasks' gradients every so many steps, and write ``interference.csv`` and what
+        `relate` needs of the training; 0 never does. Costs about ``T + 1/3`` steps each time.
     refit
         Train on train + valid for exactly `epochs` epochs and keep the last weights; for settings
         that cross-validation has chosen.

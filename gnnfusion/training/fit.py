@@ -28,6 +28,7 @@ from gnnfusion.training.evaluate import evaluate, pick_device
 from gnnfusion.training.heads import train_heads
 from gnnfusion.training.module import FusionModule
 from gnnfusion.training.objective import static_weights
+from gnnfusion.training.probes import FILE, Probes
 from gnnfusion.training.run import WEIGHTS, Run, check_same_store, features_of
 from gnnfusion.training.seeding import derived_seed
 from gnnfusion.whole import whole_file, write_json, write_text
@@ -91,6 +92,8 @@ def train(
     metrics["seconds"] = sum(r["seconds"] for r in keeper.history)
     metrics["seed"] = config.seed
     metrics["best_epoch"] = keeper.best_epoch
+    if keeper.probes:
+        Probes.of(keeper.probes).save(out / FILE)
     if config.head_epochs:
         metrics["head_epochs"] = keeper.head_epochs
     write_json(out / "metrics.json", metrics)

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gnnfusion.training.balancing.balancer import Split, jacobian, task_gradients
-
 
 class Interference:
     r"""Means over the steps of an epoch in which two tasks were both present.
@@ -37,11 +35,9 @@ class Interference:
         """Begin an epoch."""
         self.sums.zero_()
 
-    def add(self, losses: Tensor, present: Tensor, split: Split) -> None:
-        """Take up a step: losses ``[T]`` with their graph, and which of them count."""
-        places = present.nonzero().squeeze(1)
-        matrix = jacobian(task_gradients(losses[places], split.shared), split.shared)
-        gramian = (matrix @ matrix.T).double().cpu()
+    def add(self, gramian: Tensor) -> None:
+        """Take up a step: products of the gradients ``[T, T]``, NaN for a task that is absent."""
+        gramian = gramian.nan_to_num(0.0)  # a task without a gradient is in no pair, either
         size = gramian.diagonal().sqrt()
         both = size.outer(size)
         defined = both > 0
@@ -54,8 +50,7 @@ class Interference:
             2 * both / (square.unsqueeze(0) + square.unsqueeze(1)).clamp_min(1e-300),
             size.unsqueeze(1).expand_as(both),
         ])  # fmt: skip
-        index = places.cpu()
-        self.sums[:, index.unsqueeze(1), index] += found * defined
+        self.sums += found * defined
 
     def rows(self, epoch: int) -> list[dict[str, Any]]:
         """One row for each pair that was present together, without which there is nothing to say.

@@ -33,6 +33,7 @@ from gnnfusion.training.objective import (
     static_weights,
     task_losses,
 )
+from gnnfusion.training.probes import probe_step
 from gnnfusion.training.seeding import derived_seed, draw_left_out, epoch_order, generator
 
 VALID_BATCH = 256
@@ -102,6 +103,7 @@ class FusionModule(pl.LightningModule):
         reads = find_balancing(config.balancing).reads_gradients or config.log_interference > 0
         self.split = split_parameters(network, store) if reads else Split()
         self.interference = Interference(store.schema.task_names)
+        self.probes: list[dict[str, Tensor]] = []
         self.yardstick = constant_losses(network, store, train, valid if len(valid) else train)
         tasks = len(store.schema.tasks)
         self._train_sum, self._train_count = torch.zeros(tasks), torch.zeros(tasks)
@@ -137,6 +139,19 @@ class FusionModule(pl.LightningModule):
         self._train_count.zero_()
         self.interference.clear()
 
+    def on_train_batch_start(self, batch: GraphBatch, batch_idx: int) -> None:
+        """Before the step, so that it is measured with the weights from which the step starts."""
+        every = self.config.log_interference
+        if every and self.global_step % every == 0:
+            def measure() -> tuple[Tensor, Tensor]:
+                with self.trainer.precision_plugin.train_step_context():
+                    return self.losses_of(batch, batch_idx)
+
+            lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+            probe = probe_step(measure, self.split, self.current_epoch, lr)
+            self.probes.append(probe)
+            self.interference.add(probe["gramian"])
+
     def losses_of(
         self, batch: GraphBatch, batch_idx: int, epoch: int | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -164,9 +179,6 @@ class FusionModule(pl.LightningModule):
         present = (count > 0).to(losses.device)
         # Gradients and their products keep their precision whatever the network's is.
         with torch.autocast(losses.device.type, enabled=False):
-            every = self.config.log_interference
-            if every and self.global_step % every == 0:
-                self.interference.add(losses, present, self.split)
             balanced: Tensor = self.balancer(losses.float(), present, self.split)
         if self.config.modulation:
             ratios = discrepancy_ratios(

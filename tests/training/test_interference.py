@@ -2,25 +2,20 @@
 
 import pytest
 import torch
-from torch import nn
 
-from gnnfusion.training.balancing.balancer import Split
 from gnnfusion.training.interference import Interference
 
 
-def losses_with(matrix):
-    shared = [nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(matrix.shape[1] - 1))]
-    return matrix @ torch.cat(shared), Split(shared)
+def products(*gradients):
+    """Products of gradients ``[T, T]``; None is a task that is absent."""
+    matrix = torch.tensor([g or [float("nan")] * 2 for g in gradients], dtype=torch.float64)
+    return matrix @ matrix.T
 
 
 def test_cosine_and_size_are_means_over_the_steps_with_both():
     found = Interference(("a", "b", "c"))
-    everyone = torch.ones(3, dtype=torch.bool)
-    right, left = torch.tensor([3.0, 0.0]), torch.tensor([-1.0, 0.0])
-    losses, split = losses_with(torch.stack([right, left, torch.tensor([0.0, 2.0])]))
-    found.add(losses, everyone, split)
-    losses, split = losses_with(torch.stack([right, -left, torch.tensor([0.0, 4.0])]))
-    found.add(losses, torch.tensor([True, True, False]), split)
+    found.add(products([3.0, 0.0], [-1.0, 0.0], [0.0, 2.0]))
+    found.add(products([3.0, 0.0], [1.0, 0.0], None))
     ab, ac, bc = found.rows(7)
     assert (ab["epoch"], ab["task_a"], ab["task_b"], ab["steps"]) == (7, "a", "b", 2)
     assert ab["cosine"] == pytest.approx(0.0)  # once against, once along
@@ -37,9 +32,6 @@ def test_cosine_and_size_are_means_over_the_steps_with_both():
 
 def test_a_task_without_a_gradient_is_in_no_pair():
     found = Interference(("a", "b"))
-    losses, split = losses_with(torch.tensor([[1.0, 2.0], [0.0, 0.0]]))
-    found.add(losses, torch.tensor([True, True]), split)
-    assert found.rows(0) == []
-    losses, split = losses_with(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-    found.add(losses, torch.tensor([True, False]), split)
+    found.add(products([1.0, 2.0], [0.0, 0.0]))
+    found.add(products([1.0, 2.0], None))
     assert found.rows(0) == []
