@@ -105,7 +105,7 @@ def relate(a: Namespace) -> None:
     graph = relate_run(run, a.method, splits=_splits(a.splits), seed=a.seed, device=a.device)
     made = write_task_graph(graph, Path(a.out) if a.out else run.path)
     print(f"{graph.question} ({graph.method})")
-    print_table(["from", "to", "value", "95 % interval", "p (Holm)", "n"], edge_rows(graph))
+    print_table(["from", "to", "value", "95 % interval", "adjusted p", "n"], edge_rows(graph))
     if graph.control:
         print(f"control: {graph.control['what']}: {graph.control['value']:.4f} "
               f"({graph.control['low']:.4f} to {graph.control['high']:.4f}); "

@@ -24,7 +24,7 @@ QUESTIONS = (
 )
 """What a task graph can answer; figures and sentences never mix them."""
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Edge:
     value: float
     low: float
     high: float
+    retrained_low: float
+    retrained_high: float
     p_value: float
     p_adjusted: float
     n: int
@@ -59,7 +61,8 @@ class TaskGraph:
         ``[T, T]``, positive where i tells about, goes with or helps j; the diagonal is NaN, and
         so is a pair that could not be estimated.
     low, high
-        Interval of each value at confidence `level`.
+        Interval of each value at confidence `level`, given the model: what other rows would say.
+        NaN where the method has none.
     p_value
         Test of each value against the method's null; NaN where there is none.
     n
@@ -72,6 +75,13 @@ class TaskGraph:
     null
         Value of a pair that is not related: 0, or 1 for attention relative to uniform. Figures
         are centred on it.
+    unit
+        What a value counts, in words.
+    ranks_only
+        Only the order of the values that one target receives means something, not their size.
+    retrained
+        Interval over retraining: values of the same data and other seeds, ``[seeds, T, T]``; see
+        `over_retraining`. None where nothing was trained again.
     level
         Confidence of the intervals.
     alpha
@@ -99,6 +109,9 @@ class TaskGraph:
     derived: np.ndarray | None = None
     symmetric: bool = False
     null: float = 0.0
+    unit: str = ""
+    ranks_only: bool = False
+    retrained: np.ndarray | None = None
     level: float = 0.95
     alpha: float = 0.05
     control: Mapping[str, Any] = field(default_factory=dict)
@@ -127,6 +140,11 @@ class TaskGraph:
         derived |= derived.T
         np.fill_diagonal(derived, False)
         object.__setattr__(self, "derived", derived)
+        if self.retrained is not None:
+            values = np.array(self.retrained, dtype=np.float64)
+            if values.ndim != 3 or values.shape[1:] != (count, count):
+                raise UsageError(f"`retrained` of a task graph must be [seeds, {count}, {count}]")
+            object.__setattr__(self, "retrained", values)
         object.__setattr__(
             self,
             "control",
@@ -139,20 +157,24 @@ class TaskGraph:
 
     @property
     def p_adjusted(self) -> np.ndarray:
-        """p-values ``[T, T]`` adjusted over all tested pairs (Holm, 1979); derived pairs are NaN.
+        r"""p-values ``[T, T]`` adjusted over all m tested pairs; derived pairs are NaN.
 
-        With ``p_(1) <= ... <= p_(m)``: ``max over j <= i of min(1, (m - j + 1) p_(j))``, which
-        bounds the chance of any false finding, whatever the dependence between tests.
+        After Benjamini and Yekutieli (2001), :math:`\tilde p_{(i)} = \min_{k \ge i} \min(1,
+        \tfrac{m}{k} \sum_{l=1}^m \tfrac{1}{l} \, p_{(k)})`. Keeping what is at most `alpha` bounds
+        the expected share of false findings by it however the tests depend on each other; those
+        of one graph share rows and a network, so independence cannot be claimed.
         """
+        from scipy.stats import false_discovery_control
+
         out = np.full_like(self.p_value, np.nan)
         tested = np.isfinite(self.p_value) & ~self._derived
         if self.symmetric:
             # Where the two halves differ, the larger p-value counts.
             both = np.fmax(self.p_value, self.p_value.T)
             tested = np.triu(tested | tested.T)
-            out[tested] = holm(both[tested])
+            out[tested] = false_discovery_control(both[tested], method="by")
             return np.where(np.isfinite(out), out, out.T)
-        out[tested] = holm(self.p_value[tested])
+        out[tested] = false_discovery_control(self.p_value[tested], method="by")
         return out
 
     @property
@@ -160,6 +182,17 @@ class TaskGraph:
         """bool ``[T, T]``: adjusted p-value at most `alpha`, and not a derived pair."""
         adjusted = self.p_adjusted
         return np.isfinite(adjusted) & (np.nan_to_num(adjusted, nan=1.0) <= self.alpha)
+
+    @property
+    def over_retraining(self) -> tuple[np.ndarray, np.ndarray]:
+        """Interval over retraining, low and high ``[T, T]``; NaN with fewer than two seeds.
+
+        Student's t over the values of `retrained`: where the mean over all trainings lies.
+        """
+        if self.retrained is None:
+            nothing = np.full_like(self.value, np.nan)
+            return nothing, nothing.copy()
+        return t_interval(self.retrained, self.level)
 
     @property
     def interpretable(self) -> bool:
@@ -186,6 +219,7 @@ class TaskGraph:
 
     def _edges(self) -> Iterator[Edge]:
         adjusted, significant = self.p_adjusted, self.significant
+        again = self.over_retraining
         for i, source in enumerate(self.tasks):
             for j, target in enumerate(self.tasks):
                 if np.isfinite(self.value[i, j]):
@@ -195,6 +229,8 @@ class TaskGraph:
                         value=float(self.value[i, j]),
                         low=float(self.low[i, j]),
                         high=float(self.high[i, j]),
+                        retrained_low=float(again[0][i, j]),
+                        retrained_high=float(again[1][i, j]),
                         p_value=float(self.p_value[i, j]),
                         p_adjusted=float(adjusted[i, j]),
                         n=int(self.n[i, j]),
@@ -217,7 +253,11 @@ class TaskGraph:
         graph.add_nodes_from(self.tasks)
         for e in self._edges():
             # GraphML and GEXF have no NaN that every reader takes: leave such attributes out.
-            numbers = {k: getattr(e, k) for k in ("value", "low", "high", "p_value", "p_adjusted")}
+            numbers = {
+                k: getattr(e, k)
+                for k in ("value", "low", "high", "retrained_low", "retrained_high",
+                          "p_value", "p_adjusted")
+            }  # fmt: skip
             graph.add_edge(
                 e.source,
                 e.target,
@@ -256,6 +296,9 @@ class TaskGraph:
             "level": self.level,
             "alpha": self.alpha,
             "symmetric": self.symmetric,
+            "unit": self.unit,
+            "ranks_only": self.ranks_only,
+            "retrained": None if self.retrained is None else finite(self.retrained.tolist()),
             **{k: finite(getattr(self, k).tolist()) for k in ("value", "low", "high", "p_value")},
             "p_adjusted": finite(self.p_adjusted.tolist()),
             "n": self.n.tolist(),
@@ -284,6 +327,13 @@ class TaskGraph:
                 derived=np.array(values["derived"], dtype=bool),
                 symmetric=values["symmetric"],
                 null=values["null"],
+                unit=values["unit"],
+                ranks_only=values["ranks_only"],
+                retrained=(
+                    None
+                    if values["retrained"] is None
+                    else np.array(values["retrained"], dtype=np.float64)
+                ),
                 level=values["level"],
                 alpha=values["alpha"],
                 control=values["control"],
@@ -312,11 +362,14 @@ class TaskGraph:
         return cls.from_dict(values)
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """p-values ``[m]`` adjusted by Holm's step-down method (1979), in the order given."""
-    p = np.asarray(p, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    factors = np.arange(len(p), 0, -1)
-    out = np.empty_like(p)
-    out[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
-    return out
+def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Student's interval ``[...]`` of the mean of `values` ``[n, ...]``; NaN where n < 2."""
+    from scipy.stats import t
+
+    count = len(values)
+    if count < 2:
+        nothing = np.full(values.shape[1:], np.nan)
+        return nothing, nothing.copy()
+    half = t.ppf(0.5 + level / 2, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
+    mean = values.mean(0)
+    return mean - half, mean + half

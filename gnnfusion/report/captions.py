@@ -24,7 +24,7 @@ def subtitle(graph: TaskGraph) -> str:
 
 def legend_line(graph: TaskGraph, style: str, extra: str = "") -> str:
     """How to read the picture, in at most three lines."""
-    test = f"Holm-adjusted p > {graph.alpha:g}"
+    test = f"adjusted p > {graph.alpha:g}"
     if style == "matrix":
         lines = [f"pale and hatched: not significant ({test})"]
     else:

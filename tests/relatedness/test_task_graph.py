@@ -5,11 +5,9 @@ import sys
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gnnfusion.errors import RunError, UsageError
-from gnnfusion.relatedness.task_graph import QUESTIONS, TaskGraph, holm
+from gnnfusion.relatedness.task_graph import QUESTIONS, TaskGraph, t_interval
 
 
 def make(count=4, seed=0, **changes):
@@ -34,16 +32,18 @@ def same(a, b):
     return a.to_dict() == b.to_dict()
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_holm_is_its_definition(p):
-    """max over j <= i of min(1, (m - j + 1) p_(j)); never below p, and in the order of p."""
-    adjusted = holm(np.array(p))
-    order = np.argsort(p, kind="stable")
-    for i, place in enumerate(order):
-        steps = [min(1.0, (len(p) - j) * p[order[j]]) for j in range(i + 1)]
-        assert adjusted[place] == pytest.approx(max(steps))
-    assert (adjusted >= np.array(p) - 1e-12).all()
-    assert (np.diff(adjusted[order]) >= 0).all()
+def test_adjusting_bounds_the_share_of_false_findings():
+    """A third of the pairs related; and without any, few graphs have a finding at all."""
+    rng = np.random.default_rng(0)
+    shares, some = [], []
+    for _ in range(300):
+        p = rng.random((8, 8))
+        some.append(bool(make(8, p_value=p).significant.any()))
+        p[:3] = rng.random((3, 8)) ** 12
+        kept = make(8, p_value=p).significant
+        shares.append(kept[3:].sum() / max(1, kept.sum()))
+    assert np.mean(shares) <= 0.05
+    assert np.mean(some) <= 0.05
 
 
 def test_derived_pairs_are_no_findings_and_cost_no_power():
@@ -53,7 +53,8 @@ def test_derived_pairs_are_no_findings_and_cost_no_power():
     graph = make(3, p_value=p, derived=derived)
     assert graph.derived[1, 0]
     assert np.isnan(graph.p_adjusted[[0, 1], [1, 0]]).all()
-    assert graph.p_adjusted[0, 2] == pytest.approx(0.04)  # four tests, not six
+    # Four tests, not six: 0.01 x 4 x (1 + 1/2 + 1/3 + 1/4), and all are at rank four.
+    assert graph.p_adjusted[0, 2] == pytest.approx(0.01 * 25 / 12)
     assert not graph.significant[0, 1]
     assert {(e.source, e.target) for e in graph.edges()} == {
         ("t0", "t2"), ("t2", "t0"), ("t1", "t2"), ("t2", "t1"),
@@ -63,8 +64,8 @@ def test_derived_pairs_are_no_findings_and_cost_no_power():
 
 def test_a_symmetric_method_counts_a_pair_once():
     p = np.full((3, 3), 0.02)
-    assert make(3, p_value=p, symmetric=True).p_adjusted[0, 1] == pytest.approx(0.06)
-    assert make(3, p_value=p).p_adjusted[0, 1] == pytest.approx(0.12)
+    assert make(3, p_value=p, symmetric=True).p_adjusted[0, 1] == pytest.approx(0.02 * 11 / 6)
+    assert make(3, p_value=p).p_adjusted[0, 1] == pytest.approx(0.02 * 2.45)
     adjusted = make(5, symmetric=True).p_adjusted
     assert np.array_equal(adjusted, adjusted.T, equal_nan=True)
 
@@ -177,3 +178,20 @@ def test_no_torch_is_imported(tmp_path):
 
 def test_the_dictionary_is_plain():
     json.dumps(make(control={"n": np.int64(3)}).to_dict(), allow_nan=False)
+
+
+def test_the_interval_over_retraining_is_students():
+    values = np.random.default_rng(0).normal(0.3, 0.1, (5, 4, 4))
+    graph = make(value=values[0], retrained=values)
+    low, high = graph.over_retraining
+    one = values[:, 0, 1]
+    expected = one.mean() + 2.7764 * np.array([-1, 1]) * one.std(ddof=1) / 5**0.5
+    assert (low[0, 1], high[0, 1]) == pytest.approx(expected, rel=1e-4)
+    assert same(TaskGraph.from_dict(json.loads(json.dumps(graph.to_dict()))), graph)
+    assert np.isnan(make().over_retraining).all()
+    assert np.isnan(t_interval(values[:1])).all()
+
+
+def test_what_was_retrained_must_be_of_these_tasks():
+    with pytest.raises(UsageError, match=r"`retrained` of a task graph must be \[seeds, 4, 4\]"):
+        make(retrained=np.zeros((4, 4)))

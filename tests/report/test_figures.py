@@ -124,7 +124,7 @@ def test_question_and_method_are_written(plot, texts, tmp_path):
     plot(make(3), tmp_path / "g.png")
     assert QUESTIONS[1] in texts[0]
     assert any("method evidence, n = 50" in t for t in texts[0])
-    assert any("Holm-adjusted p > 0.05" in t for t in texts[0])
+    assert any("adjusted p > 0.05" in t for t in texts[0])
 
 
 @pytest.mark.parametrize("plot", [plot_matrix, plot_network])

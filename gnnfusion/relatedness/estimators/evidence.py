@@ -19,7 +19,7 @@ from gnnfusion.training.evaluate import loss_table
 from gnnfusion.training.evidence import kin_matrix
 
 DRAWS = 2000
-FLIPS = 10_000  # the least p-value is 1 / FLIPS: 90 pairs (10 tasks) stay testable after Holm
+FLIPS = 10_000  # the least p-value is 1 / FLIPS: 90 pairs (10 tasks) stay testable after adjustment
 
 
 def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
