@@ -1,4 +1,4 @@
-"""Trials in parallel processes: finished ones are found again, and a budget ends the starting."""
+"""Trainings in parallel processes: finished ones are found again, a budget ends the starting."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gnnfusion.training.compare.plan import Trial
-from gnnfusion.training.compare.trial import load_trial, run_in_process, start_process
+from gnnfusion.training.compare.trial import Keyed, load_trial, run_in_process, start_process
 
 Say = Callable[[str, int, int], None]
+K = TypeVar("K", bound=Keyed)
 
 
 def run_all(
@@ -40,6 +41,36 @@ def run_all(
     say
         Called with a line, the number of finished trials and that of all.
     """
+    return run_each(
+        trials, folder, run_in_process, _line, start=(start_process, threads, str(store)),
+        jobs=jobs, deadline=deadline, say=say,
+    )  # fmt: skip
+
+
+def run_each(
+    trials: Sequence[K],
+    folder: Path,
+    work: Callable[[K, Path], dict[str, Any]],
+    describe: Callable[[K, dict[str, Any]], str],
+    *,
+    start: tuple[Any, ...],
+    jobs: int,
+    deadline: float | None = None,
+    say: Say | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The same for whatever has a key.
+
+    Parameters
+    ----------
+    trials, folder, jobs, deadline, say
+        As in `run_all`.
+    work
+        Does one and writes its ``KEY.json``; a function of a module, as it goes to processes.
+    describe
+        The line on one that is done.
+    start
+        What a process calls first, and the arguments for it.
+    """
     found = {}
     for trial in trials:
         before = load_trial(trial, folder)
@@ -48,27 +79,27 @@ def run_all(
     pending = [t for t in {t.key: t for t in trials}.values() if t.key not in found]
     total = len(found) + len(pending)
     if say is not None and found:
-        say(f"{len(found)} trials were there already", len(found), total)
+        say(f"{len(found)} trainings were there already", len(found), total)
     if not pending:
         return found
     # Fresh processes: a forked one would inherit the thread pools of this one, and may hang.
     with ProcessPoolExecutor(
-        min(jobs, len(pending)), get_context("spawn"), start_process, (threads, str(store))
+        min(jobs, len(pending)), get_context("spawn"), start[0], start[1:]
     ) as pool:
-        running: dict[Future[dict[str, Any]], Trial] = {}
+        running: dict[Future[dict[str, Any]], K] = {}
         try:
             while running or pending:
                 late = deadline is not None and time.monotonic() > deadline
                 while pending and len(running) < jobs and not late:
                     trial = pending.pop(0)
-                    running[pool.submit(run_in_process, trial, folder)] = trial
+                    running[pool.submit(work, trial, folder)] = trial
                 if not running:
                     break
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
                     trial = running.pop(done)
                     found[trial.key] = done.result()
                     if say is not None:
-                        say(_line(trial, found[trial.key]), len(found), total)
+                        say(describe(trial, found[trial.key]), len(found), total)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -37,8 +37,15 @@ def run_trial(store: GraphStore, trial: Trial, folder: Path) -> dict[str, Any]:
     return result
 
 
-def load_trial(trial: Trial, folder: Path) -> dict[str, Any] | None:
-    """What a finished trial found, or None."""
+class Keyed(Protocol):
+    """A training that knows itself by what it depends on."""
+
+    @property
+    def key(self) -> str: ...
+
+
+def load_trial(trial: Keyed, folder: Path) -> dict[str, Any] | None:
+    """What a finished training found, or None."""
     path = folder / f"{trial.key}.json"
     if not path.is_file():
         return None
