@@ -80,26 +80,28 @@ class GraphBatch:
             columns.append(column)
         return torch.stack(columns, 1)
 
-    def only(self, task: str) -> GraphBatch:
-        """The same samples with one of their tasks alone: its nodes, their edges, its labels."""
-        place = self.tasks.index(task)
+    def only(self, *tasks: str) -> GraphBatch:
+        """The same samples with these of their tasks alone: their nodes, edges and labels."""
+        places = [self.tasks.index(task) for task in tasks]
         return replace(
             self,
-            edges={kind: self._edges_of(place, kind, found) for kind, found in self.edges.items()},
-            tasks=(task,),
-            targets={name: y for name, y in self.targets.items() if name == task},
-            masks=self.masks[:, [place]],
+            edges={kind: self._edges_of(places, kind, found) for kind, found in self.edges.items()},
+            tasks=tasks,
+            targets={name: self.targets[name] for name in tasks},
+            masks=self.masks[:, places],
         )
 
-    def _edges_of(self, place: int, kind: EdgeType, found: Edges) -> Edges:
-        """Edges that neither leave nor reach another task than that; its nodes counted anew."""
+    def _edges_of(self, places: list[int], kind: EdgeType, found: Edges) -> Edges:
+        """Edges that neither leave nor reach other tasks than those; their nodes counted anew."""
         index, count = found.index, len(self.tasks)
         ends = [end for end, name in enumerate((kind[0], kind[2])) if name == TASK]
-        if not ends or count == 1:
+        if not ends or places == list(range(count)):
             return found
-        kept = (index[ends] % count == place).all(0)
+        place = torch.full((count,), -1, device=index.device)
+        place[places] = torch.arange(len(places), device=index.device)
+        kept = (place[index[ends] % count] >= 0).all(0)
         index = index[:, kept]
-        index[ends] //= count
+        index[ends] = index[ends] // count * len(places) + place[index[ends] % count]
         return Edges(index, None if found.attr is None else found.attr[kept])
 
     def to(self, device: torch.device | str) -> GraphBatch:

@@ -30,6 +30,9 @@ class NetworkConfig:
         Expert trunks of mmoe, and shared ones of ple, which has one more for each task.
     levels
         How often cross_stitch and ple mix: after the trunks, then after every further layer.
+    groups
+        Groups of tasks that have a network each; a task that none names is alone. None: one
+        network for all.
     """
 
     width: int = 64
@@ -40,8 +43,13 @@ class NetworkConfig:
     sharing: str = "auto"
     experts: int = 4
     levels: int = 2
+    groups: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        # As read from a file they are lists.
+        object.__setattr__(self, "groups", tuple(tuple(group) for group in self.groups))
+        if not all(self.groups):
+            raise UsageError("a group of network.groups names no task")
         for name in ("width", "layers", "heads", "experts", "levels"):
             if getattr(self, name) < 1:
                 raise UsageError(f"network.{name} must be at least 1, not {getattr(self, name)}")

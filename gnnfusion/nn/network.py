@@ -216,11 +216,18 @@ def network_for(store: GraphStore, config: NetworkConfig) -> FusionNetwork:
         specs, len(schema.tasks), schema.context is not None, store.given_types
     )
 
-    def shared(schema: Schema, config: NetworkConfig) -> SharedNetwork:
-        return SharedNetwork(schema, specs, states, sizes, relations, config)
+    def shared(own: Schema, config: NetworkConfig) -> SharedNetwork:
+        # A task that is apart from the others relates to none.
+        apart = len(own.tasks) == 1 < len(schema.tasks)
+        kept = tuple(r for r in relations if not apart or r != RELATES)
+        return SharedNetwork(own, specs, states, sizes, kept, config)
 
     if sharing_name(config) == "single":
         from gnnfusion.nn.sharing import single  # not at the top: it is made of networks
 
         return single.make(schema, config, shared)
+    if config.groups:
+        from gnnfusion.nn.sharing import grouped
+
+        return grouped.make(schema, config, shared)
     return shared(schema, config)

@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,6 +52,31 @@ def test_one_task_alone_is_the_batch_of_a_schema_that_has_no_other(store):
     assert batch.tasks == store.schema.task_names  # the batch itself is as it was
     for kind, edges in make_batch(store, store.rows(), topology_of(store)).edges.items():
         assert torch.equal(edges.index, batch.edges[kind].index)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=20)
+def test_some_tasks_are_the_batch_of_a_schema_that_has_no_other(seed):
+    """In any order; of all of them it is the batch."""
+    store = make_store(seed=seed)
+    batch = make_batch(store, store.rows(), topology_of(store))
+    for names in (("t2", "t0"), ("t0", "t1", "t2"), ("t1", "t2")):
+        tasks = [next(t for t in store.schema.tasks if t.name == name) for name in names]
+        own = with_tasks(store, [dataclasses.replace(t, derived_from=()) for t in tasks])
+        expected = make_batch(own, own.rows(), topology_of(own))
+        found = batch.only(*names)
+        assert found.tasks == expected.tasks == names
+        assert list(found.targets) == list(names)
+        assert torch.equal(found.masks, expected.masks)
+        assert set(found.edges) == set(expected.edges)
+        for kind, edges in found.edges.items():
+            a, b = (e.index[:, order(e.index)] for e in (edges, expected.edges[kind]))
+            assert torch.equal(a, b)
+
+
+def order(index):
+    """Of edges, by target and source."""
+    return torch.from_numpy(np.lexsort(index.numpy()))
 
 
 @given(

@@ -43,6 +43,11 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
             f"the sharing {network.config.sharing!r} has no task nodes, so no attention among "
             "them; use --method labels, or train with --sharing task_nodes"
         )
+    if network.config.groups:
+        raise UsageError(
+            "tasks of different groups share no network, so there is no attention among all; "
+            "use --method labels or evidence"
+        )
     if RELATES not in topology_of(store).types(
         {m: store.spec(m) for m in store.schema.modality_names}, len(store.schema.tasks),
         store.schema.context is not None, store.given_types,
