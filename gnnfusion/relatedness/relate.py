@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from gnnfusion.errors import UsageError
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.methods import find_method, load_method
+from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.relatedness.estimators import ESTIMATORS
 from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.training.config import TrainConfig
+from gnnfusion.training.probes import FILE, Probes, probe_interval
 from gnnfusion.training.run import Run
-
-ESTIMATORS = {
-    "evidence": "gnnfusion.relatedness.estimators.evidence",
-    "labels": "gnnfusion.relatedness.estimators.labels",
-    "attention": "gnnfusion.relatedness.estimators.attention",
-}
 
 
 def relate(
@@ -21,8 +25,10 @@ def relate(
     method: str = "evidence",
     *,
     splits: tuple[str, ...] = ("valid", "test"),
+    retrainings: int = 0,
     seed: int = 0,
     device: str = "auto",
+    progress: bool = False,
 ) -> TaskGraph:
     """Which tasks are related, by one method, with intervals and a null.
 
@@ -31,15 +37,20 @@ def relate(
     run
         A trained run or its folder.
     method
-        ``evidence``: how much knowing label i lowers the loss of task j beyond the features.
-        ``labels``: how much the labels themselves go together.
-        ``attention``: attention between task nodes, beside its control.
+        A name in `gnnfusion.relatedness.estimators.ESTIMATORS`, which says what each measures and
+        which question it answers. ``evidence``: how much knowing label i lowers the loss of task j
+        beyond the features.
     splits
         Held-out rows to measure on.
+    retrainings
+        Train the run again with so many other seeds (kept in ``retrained/`` of the run folder),
+        for the interval over retraining; 0 leaves it out.
     seed
         Of the bootstrap and the permutations.
     device
         auto, cpu or cuda.
+    progress
+        Show a progress bar where something is trained.
 
     Raises
     ------
@@ -47,8 +58,7 @@ def relate(
         The method is unknown or does not fit the run's fusion, or there are fewer than two tasks or
         no rows.
     """
-    if method not in ESTIMATORS:
-        raise UsageError(f"unknown method {method!r}; use one of {', '.join(ESTIMATORS)}")
+    needs = find_method(ESTIMATORS, "method", method).needs
     run = run if isinstance(run, Run) else Run.load(run)
     if method == "evidence":
         run.check_reads_labels()
@@ -58,8 +68,68 @@ def relate(
     if not splits:  # of which `rows` would make all, the training rows among them
         raise UsageError("no split is named to measure on; name valid, test or both")
     rows = store.rows(*splits)
-    if len(rows) == 0:
+    if len(rows) == 0 and needs != "training":
         raise UsageError(f"there are no samples in {' and '.join(splits)}; name other --splits")
-    module = importlib.import_module(ESTIMATORS[method])
-    graph: TaskGraph = module.estimate(run.network(device), store, rows, seed)
+    graph = _estimate(run, store, method, rows, seed, device, progress)
+    if retrainings and needs != "labels":
+        runs = retrained(run, store, retrainings, progress=progress)
+        values = [_estimate(r, store, method, rows, seed, device, progress).value for r in runs]
+        graph = replace(graph, retrained=np.stack([graph.value, *values]))
     return graph
+
+
+def estimate(
+    method: str,
+    network: FusionNetwork | None,
+    store: GraphStore,
+    rows: Tensor,
+    seed: int,
+    probes: Probes | None = None,
+) -> TaskGraph:
+    """A task graph by one method from what it needs; see `ESTIMATORS`."""
+    entry = find_method(ESTIMATORS, "method", method)
+    module = load_method(entry)
+    of_module = entry.module.endswith("." + method)
+    function: Any = module.estimate if of_module else getattr(module, f"estimate_{method}")
+    given = (probes, store.schema, seed) if entry.needs == "training" else (
+        network, store, rows, seed)  # fmt: skip
+    graph: TaskGraph = function(*given)
+    return graph
+
+
+def _estimate(
+    run: Run, store: GraphStore, method: str, rows: Tensor, seed: int, device: str, progress: bool
+) -> TaskGraph:
+    if ESTIMATORS[method].needs == "training":
+        return estimate(method, None, store, rows, seed, probes_of(run, store, progress=progress))
+    return estimate(method, run.network(device), store, rows, seed)
+
+
+def probes_of(run: Run, store: GraphStore, *, progress: bool = False) -> Probes:
+    """What was measured during the run's training.
+
+    A run that was trained without `log_interference` is trained once more, from the same seed and
+    with the same result, and measured on the way; that is kept in the run folder.
+    """
+    from gnnfusion.training.fit import fit  # not at the top: it imports Lightning
+
+    path = run.path / FILE
+    if not path.is_file():
+        every = probe_interval(len(store.schema.tasks))
+        config: TrainConfig = replace(run.config, log_interference=every)
+        _, keeper = fit(store, config, None, progress=progress)
+        Probes.of(keeper.probes).save(path)
+    return Probes.load(path)
+
+
+def retrained(run: Run, store: GraphStore, count: int, *, progress: bool = False) -> list[Run]:
+    """The run's training with `count` other seeds; done once and kept, so it resumes."""
+    from gnnfusion.training.fit import train
+
+    seeds = [run.config.seed + n + 1 for n in range(count)]
+    return [
+        train(
+            store, run.path / "retrained" / f"seed{seed}", replace(run.config, seed=seed),
+            progress=progress, logs=False,
+        ) for seed in seeds
+    ]  # fmt: skip

@@ -17,7 +17,7 @@ from gnnfusion.graphs.topology import Topology
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.ownership import task_parameters
 from gnnfusion.training.balancing import find_balancing, make_balancer
-from gnnfusion.training.balancing.balancer import Split
+from gnnfusion.training.balancing.balancer import Split, split_parameters
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evidence import draw_shown, kin_matrix, scorable
 from gnnfusion.training.interference import Interference
@@ -143,12 +143,12 @@ class FusionModule(pl.LightningModule):
         """Before the step, so that it is measured with the weights from which the step starts."""
         every = self.config.log_interference
         if every and self.global_step % every == 0:
+
             def measure() -> tuple[Tensor, Tensor]:
                 with self.trainer.precision_plugin.train_step_context():
                     return self.losses_of(batch, batch_idx)
 
-            lr = self.trainer.optimizers[0].param_groups[0]["lr"]
-            probe = probe_step(measure, self.split, self.current_epoch, lr)
+            probe = probe_step(measure, self.split, self.current_epoch)
             self.probes.append(probe)
             self.interference.add(probe["gramian"])
 
@@ -277,10 +277,3 @@ class FusionModule(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
-
-
-def split_parameters(network: FusionNetwork, store: GraphStore) -> Split:
-    """The network's parameters, those of one task apart from the shared ones."""
-    mine = {name for names in task_parameters(network, store).values() for name in names}
-    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    return Split([p for n, p in named if n not in mine], [p for n, p in named if n in mine])

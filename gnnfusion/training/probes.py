@@ -13,6 +13,7 @@ from torch import Tensor
 from gnnfusion.training.balancing.balancer import Split, jacobian, task_gradients
 
 FILE = "probes.safetensors"
+STEP = 0.05  # share of its own loss that the median task expects to lose
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,10 @@ class Probes:
     epoch
         Of each step, ``[P]``.
     length
-        :math:`\eta = \text{lr} \sqrt{\dim \theta}`, the length of a step of Adam, ``[P]``.
+        :math:`\eta = 0.05 \operatorname{median}_i L_i / \lVert g_i \rVert`, at which the median
+        task expects to lower its own loss by 5 %, ``[P]``. One length for all sources, so that none
+        seems to help more because its gradient is large; a step of Adam's length, all of it along
+        one gradient, would be far beyond where losses are nearly linear.
     loss
         :math:`L_j(\theta)`, ``[P, T]``; NaN for a task without a scored label in the batch.
     gramian
@@ -69,7 +73,7 @@ class Probes:
 
 
 def probe_step(
-    measure: Callable[[], tuple[Tensor, Tensor]], split: Split, epoch: int, lr: float
+    measure: Callable[[], tuple[Tensor, Tensor]], split: Split, epoch: int
 ) -> dict[str, Tensor]:
     """Measure one step and leave every weight as it was; values as in `Probes`, of one step.
 
@@ -80,15 +84,17 @@ def probe_step(
         is over. Called again it must draw the same labels and the same dropout.
     split
         Shared parameters; only these move.
-    epoch, lr
-        Where in training this is, and the learning rate.
+    epoch
+        Where in training this is.
     """
     with torch.enable_grad():
         losses, count = measure()
     places = (count > 0).nonzero().squeeze(1)
     gradients = task_gradients(losses[places.to(losses.device)], split.shared)
     matrix = jacobian(gradients, split.shared).detach()
-    length = lr * math.sqrt(matrix.shape[1])
+    size = matrix.norm(dim=1)
+    reach = (losses.detach().float()[places.to(losses.device)] / size)[size > 0]
+    length = STEP * float(reach.median()) if len(reach) else math.nan
     tasks = len(losses)
     loss = torch.full((tasks,), math.nan, dtype=torch.float64)
     gramian, ahead = (torch.full((tasks, tasks), math.nan, dtype=torch.float64) for _ in range(2))
@@ -96,10 +102,9 @@ def probe_step(
     gramian[places.unsqueeze(1), places] = (matrix @ matrix.T).double().cpu()
     before = [p.detach().clone() for p in split.shared]
     try:
-        for row, i in zip(matrix, places.tolist(), strict=True):
-            size = float(row.norm())
-            if size > 0:
-                _move(split, before, row * (length / size))
+        for row, i, norm in zip(matrix, places.tolist(), size.tolist(), strict=True):
+            if norm > 0:
+                _move(split, before, row * (length / norm))
                 with torch.no_grad():
                     ahead[i, places] = measure()[0].double().cpu()[places]
     finally:

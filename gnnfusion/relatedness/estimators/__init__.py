@@ -1,1 +1,70 @@
-"""One estimator a file: ``estimate(network, store, rows, seed) -> TaskGraph``."""
+"""One estimator of task relatedness a file; what each needs, and which question it answers.
+
+``needs`` says what ``estimate`` is called with: ``labels`` and ``network`` take ``(network, store,
+rows, seed)``, ``training`` takes ``(probes, schema, seed)``. Where a module serves several names it
+defines ``estimate_NAME`` for the further ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gnnfusion.methods import Method
+from gnnfusion.relatedness.task_graph import QUESTIONS
+
+TOGETHER, INFORMS, HELPS = QUESTIONS
+
+
+@dataclass(frozen=True)
+class Estimator(Method):
+    """An entry of the table of estimators.
+
+    Parameters
+    ----------
+    family
+        Estimators of one family are variants of one idea.
+    question
+        What it is about; one of `QUESTIONS`.
+    needs
+        ``labels``, ``network`` (a trained one) or ``training`` (probes measured on the way).
+    """
+
+    family: str
+    question: str
+    needs: str
+
+
+ARXIV, DOI = "https://arxiv.org/abs", "https://doi.org"
+
+# Name, module, family, question, needs, summary, reference.
+_TABLE = (
+    ("evidence", "evidence", "evidence", INFORMS, "network",
+     "fall of task j's loss when label i is shown to the network", ""),
+    ("residuals", "residuals", "evidence", INFORMS, "network",
+     "correlation of what the network leaves open in both tasks", f"{ARXIV}/1804.07203"),
+    ("labels", "labels", "labels", TOGETHER, "labels",
+     "rank correlation or mutual information of the labels", ""),
+    ("gradient", "gradient", "gradient", HELPS, "network",
+     "mean absolute cosine of the tasks' gradients on held-out batches", f"{ARXIV}/2001.06782"),
+    ("look_ahead", "look_ahead", "gradient", HELPS, "training",
+     "fall of loss j after a step on loss i, over training", f"{ARXIV}/2109.04617"),
+    ("first_order", "look_ahead", "gradient", HELPS, "training",
+     "fall of loss j that a small step on loss i promises", f"{ARXIV}/2109.04617"),
+    ("cka", "representation", "representation", HELPS, "network",
+     "linear centred kernel alignment of the tasks' outputs", f"{ARXIV}/1905.00414"),
+    ("rsa", "representation", "representation", HELPS, "network",
+     "rank correlation of the distances that the tasks' outputs make", f"{ARXIV}/1904.11740"),
+    ("attention", "attention", "attention", INFORMS, "network",
+     "attention between task nodes, beside its control", ""),
+    ("attention_rollout", "attention", "attention", INFORMS, "network",
+     "the same followed through all layers", f"{ARXIV}/2005.00928"),
+    ("ablation", "ablation", "ablation", INFORMS, "network",
+     "rise of loss j when the messages from task node i to j are cut", ""),
+    ("ablation_total", "ablation", "ablation", INFORMS, "network",
+     "rise of loss j when task node i is cut off from all others", ""),
+)  # fmt: skip
+
+ESTIMATORS = {
+    name: Estimator(f"{__name__}.{module}", summary, reference, family, question, needs)
+    for name, module, family, question, needs, summary, reference in _TABLE
+}

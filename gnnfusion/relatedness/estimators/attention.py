@@ -32,6 +32,32 @@ DRAWS = 2000
 
 def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
     """Attention of every ordered pair on `rows`; `UsageError` if the fusion has none."""
+    _check(network, store)
+    weights = sample_attention(network, store, rows).mean(1)
+    return _graph("attention", weights, network, store, rows, seed)
+
+
+def estimate_attention_rollout(
+    network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int
+) -> TaskGraph:
+    r"""Attention followed through the layers (Abnar and Zuidema, arXiv:2005.00928).
+
+    The product over layers of :math:`\tfrac{1}{2} (A_l + I)`, the identity for the residual path,
+    without its diagonal and with columns that sum to one again.
+    """
+    _check(network, store)
+    layers = sample_attention(network, store, rows)
+    total = np.eye(layers.shape[-1])
+    for n in range(layers.shape[1]):
+        # Columns are targets: what a target hears comes first from the layer before.
+        total = total @ (0.5 * (layers[:, n] + np.eye(layers.shape[-1])))
+    total = total * ~np.eye(layers.shape[-1], dtype=bool)
+    weights = total / np.maximum(total.sum(1, keepdims=True), 1e-12)
+    return _graph("attention_rollout", weights, network, store, rows, seed)
+
+
+def _check(network: FusionNetwork, store: GraphStore) -> None:
+    """`UsageError` if the network has no attention between tasks."""
     fusion = network.config.fusion
     if fusion not in FUSIONS_WITH_ATTENTION:
         raise UsageError(
@@ -53,9 +79,20 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         store.schema.context is not None, store.given_types,
     ):  # fmt: skip
         raise UsageError("the topology has no `relates`, so no attention between tasks")
+
+
+def _graph(
+    method: str,
+    weights: np.ndarray,
+    network: FusionNetwork,
+    store: GraphStore,
+    rows: Tensor,
+    seed: int,
+) -> TaskGraph:
+    """From each sample's attention ``[n, T, T]`` to the task graph with its control."""
     tasks = store.schema.task_names
     count = len(tasks)
-    weights = sample_attention(network, store, rows) * max(1, count - 1)
+    weights = weights * max(1, count - 1)
     rng = np.random.default_rng(seed)
     picks = rng.integers(0, len(weights), (DRAWS, len(weights)))
     share = np.apply_along_axis(np.bincount, 1, picks, minlength=len(weights)) / len(weights)
@@ -71,7 +108,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     control = uniform_control(network, store, rows, seed)
     return TaskGraph(
         tasks=tasks,
-        method="attention",
+        method=method,
         question="label i informs j beyond the features",
         value=value,
         low=low,
@@ -81,12 +118,13 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         derived=kin_matrix(store.schema).numpy() & ~np.eye(count, dtype=bool),
         control=control,
         null=1.0,
+        unit="attention relative to uniform",
     )
 
 
 @torch.no_grad()
 def sample_attention(network: FusionNetwork, store: GraphStore, rows: Tensor) -> np.ndarray:
-    """Mean over layers and heads of attention, ``[n, T, T]``: from source i to target j."""
+    """Mean over heads of attention, ``[n, layers, T, T]``: from source i to target j."""
     topology, count = topology_of(store), len(store.schema.tasks)
     assert isinstance(network, SharedNetwork)
     assert isinstance(network.fusion, GraphFusion)
@@ -96,9 +134,9 @@ def sample_attention(network: FusionNetwork, store: GraphStore, rows: Tensor) ->
         batch = make_batch(store, chosen, topology).to(device)
         weights = network.fusion.attention(network.encode(batch), batch.edges, RELATES)
         index = batch.edges[RELATES].index
-        dense = torch.zeros(len(chosen), count, count, device=device)
-        dense[index[1] // count, index[0] % count, index[1] % count] = weights.mean((0, 2))
-        parts.append(dense.cpu())
+        dense = torch.zeros(len(weights), len(chosen), count, count, device=device)
+        dense[:, index[1] // count, index[0] % count, index[1] % count] = weights.mean(2)
+        parts.append(dense.transpose(0, 1).cpu())
     return torch.cat(parts).double().numpy()
 
 

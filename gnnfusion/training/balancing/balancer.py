@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from gnnfusion.errors import RunError
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.nn.ownership import task_parameters
 
 LEAST = 1e-8  # what is below it counts as this: logarithms and quotients stay finite
 
@@ -27,6 +30,13 @@ class Split:
 
     shared: Sequence[nn.Parameter] = ()
     own: Sequence[nn.Parameter] = ()
+
+
+def split_parameters(network: FusionNetwork, store: GraphStore) -> Split:
+    """The network's parameters, those of one task apart from the shared ones."""
+    mine = {name for names in task_parameters(network, store).values() for name in names}
+    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    return Split([p for n, p in named if n not in mine], [p for n, p in named if n in mine])
 
 
 class Balancer(nn.Module):

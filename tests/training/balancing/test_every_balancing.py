@@ -11,9 +11,8 @@ from toy_losses import AGGREGATORS, STATEFUL, balancer, rows, step
 from gnnfusion.errors import RunError, UsageError
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.training.balancing import BALANCINGS, find_balancing
-from gnnfusion.training.balancing.balancer import Split
+from gnnfusion.training.balancing.balancer import Split, split_parameters
 from gnnfusion.training.config import TrainConfig
-from gnnfusion.training.module import split_parameters
 from gnnfusion.training.objective import static_weights, task_losses
 
 NAMES = (

@@ -1,0 +1,92 @@
+r"""What a step on one task does to the loss of another, averaged over a training.
+
+With :math:`g_i` the gradient of task i's loss :math:`L_i` by the shared parameters :math:`\theta`,
+at each probed step of the training (`gnnfusion.training.probes`), on the step's own batch:
+
+``look_ahead``
+    :math:`1 - L_j(\theta - \eta\, g_i / \lVert g_i \rVert) / L_j(\theta)`, with the same batch and
+    the same units dropped (Fifty et al., arXiv:2109.04617). There the step is in proportion to
+    :math:`g_i`, so that a source with large gradients seems to help everyone; here each source
+    takes a step of the same length :math:`\eta`.
+``first_order``
+    :math:`\eta \langle g_i, g_j \rangle / (\lVert g_i \rVert L_j)`, to which it tends as
+    :math:`\eta` goes to 0.
+
+Both are invariant to the scales of loss i and loss j. They need no row with both labels.
+
+Question: training with i helps j. They are signs of it, not measurements: see ``transfer``. Their
+sign depends on whether the heads happen to read shared features in the same direction. Null: none,
+for gradients of tasks that share features are never exactly orthogonal. The interval is a bootstrap
+over the probed steps. Cost: see `gnnfusion.training.probes.probe_interval`; a run that was not
+probed is trained once more.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from gnnfusion.relatedness.estimators import HELPS
+from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.schema import Schema
+from gnnfusion.training.evidence import kin_matrix
+from gnnfusion.training.probes import Probes
+
+DRAWS = 2000
+
+
+def estimate(probes: Probes, schema: Schema, seed: int) -> TaskGraph:
+    """Relative fall of loss j after a step on loss i."""
+    return _graph("look_ahead", look_ahead(probes), schema, seed)
+
+
+def estimate_first_order(probes: Probes, schema: Schema, seed: int) -> TaskGraph:
+    """Relative fall of loss j that a step on loss i promises."""
+    return _graph("first_order", first_order(probes), schema, seed)
+
+
+def look_ahead(probes: Probes) -> np.ndarray:
+    """Look-ahead affinity at each step, ``[P, T, T]``, from source to target."""
+    found: np.ndarray = 1 - probes.ahead.numpy() / probes.loss.numpy()[:, None, :]
+    return found
+
+
+def first_order(probes: Probes) -> np.ndarray:
+    """First-order affinity at each step, ``[P, T, T]``, from source to target."""
+    gramian = probes.gramian.numpy()
+    square = np.diagonal(gramian, axis1=1, axis2=2)
+    size = np.sqrt(np.where(square > 0, square, np.nan))
+    step = probes.length.numpy()[:, None, None] / size[:, :, None]
+    found: np.ndarray = step * gramian / probes.loss.numpy()[:, None, :]
+    return found
+
+
+def _graph(method: str, values: np.ndarray, schema: Schema, seed: int) -> TaskGraph:
+    """Mean ``[T, T]`` of values ``[P, T, T]`` over the steps at which a pair could be measured."""
+    steps, count = values.shape[:2]
+    kin = kin_matrix(schema).numpy() & ~np.eye(count, dtype=bool)
+    values = np.where(kin | np.eye(count, dtype=bool), np.nan, values)
+    known = np.isfinite(values)
+    picks = np.random.default_rng(seed).integers(0, steps, (DRAWS, steps))
+    share = np.apply_along_axis(np.bincount, 1, picks, minlength=steps)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing is NaN, and is meant
+        weight = share @ known.reshape(steps, -1)
+        drawn = (share @ np.nan_to_num(values).reshape(steps, -1)) / weight
+        low, high = np.nanquantile(drawn.reshape(DRAWS, count, count), [0.025, 0.975], axis=0)
+        value = np.nanmean(values, axis=0)
+    return TaskGraph(
+        tasks=schema.task_names,
+        method=method,
+        question=HELPS,
+        value=value,
+        low=low,
+        high=high,
+        p_value=np.full((count, count), np.nan),
+        n=known.sum(0),
+        derived=kin,
+        unit="share of j's loss in one step",
+        ranks_only=True,
+        notes=("n counts probed steps; only the order within a target means something.",),
+    )

@@ -1,0 +1,110 @@
+r"""How alike what the network makes of a sample for one task is to what it makes for another.
+
+The representation of task t is the vector of its head's outputs (logits, standardized values), on
+held-out rows; no label is read, so tasks that are never labelled together are compared, too.
+
+``cka``
+    Linear centred kernel alignment (Kornblith et al., arXiv:1905.00414) of the centred outputs
+    :math:`X_i, X_j`: :math:`\lVert X_i^\top X_j \rVert_F^2 / (\lVert X_i^\top X_i \rVert_F
+    \lVert X_j^\top X_j \rVert_F)`. It is 1 for rotated copies, and for single outputs the squared
+    correlation.
+``rsa``
+    Spearman correlation of the distances between all pairs of rows (representation similarity
+    analysis as Dwivedi and Roig use it for tasks, arXiv:1904.11740), of at most `MOST` rows.
+
+Question: training with i helps j, of which likeness is a sign. Null: none, since both are functions
+of the same inputs. Intervals are bootstraps over rows. Cost: one forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.spatial.distance import pdist
+from scipy.stats import rankdata
+from torch import Tensor
+
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.relatedness.estimators import HELPS
+from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.training.evaluate import outputs
+from gnnfusion.training.evidence import kin_matrix
+
+DRAWS = 200
+MOST = 200
+
+
+def estimate_cka(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
+    """Linear centred kernel alignment of every pair."""
+    vectors = _vectors(network, store, rows)
+    picks = np.random.default_rng(seed).integers(0, len(rows), (DRAWS, len(rows)))
+    drawn = np.stack([cka_matrix([v[p] for v in vectors]) for p in picks])
+    return _graph("cka", cka_matrix(vectors), drawn, store, len(rows), "centred kernel alignment")
+
+
+def estimate_rsa(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
+    """Rank correlation of distances of every pair."""
+    rng = np.random.default_rng(seed)
+    if len(rows) > MOST:
+        rows = rows[np.sort(rng.choice(len(rows), MOST, replace=False))]
+    vectors, size = _vectors(network, store, rows), len(rows)
+    # A row drawn twice is at distance 0 from itself in both, which would swell the correlation.
+    picks = [np.unique(rng.integers(0, size, size)) for _ in range(DRAWS)]
+    drawn = np.stack([rsa_matrix([v[p] for v in vectors]) for p in picks])
+    unit = "rank correlation of distances"
+    return _graph("rsa", rsa_matrix(vectors), drawn, store, size, unit)
+
+
+def cka_matrix(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Linear centred kernel alignment of T representations ``[n, d_t]``, ``[T, T]``.
+
+    NaN where one is constant.
+    """
+    centred = [v - v.mean(0) for v in vectors]
+    cross = np.array([[np.square(a.T @ b).sum() for b in centred] for a in centred])
+    own = np.sqrt(cross.diagonal())
+    own = np.where(own > 0, own, np.nan)
+    found: np.ndarray = cross / np.outer(own, own)
+    return found
+
+
+def rsa_matrix(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Spearman correlation of the rows' distances in T representations, ``[T, T]``.
+
+    NaN where one has no spread.
+    """
+    ranks = np.stack([rankdata(pdist(v)) for v in vectors])
+    ranks -= ranks.mean(1, keepdims=True)
+    size = np.linalg.norm(ranks, axis=1)
+    size = np.where(size > 0, size, np.nan)
+    found: np.ndarray = ranks @ ranks.T / np.outer(size, size)
+    return found
+
+
+def _vectors(network: FusionNetwork, store: GraphStore, rows: Tensor) -> list[np.ndarray]:
+    return [out.double().numpy() for out in outputs(network, store, rows).values()]
+
+
+def _graph(
+    method: str, value: np.ndarray, drawn: np.ndarray, store: GraphStore, size: int, unit: str
+) -> TaskGraph:
+    count = len(value)
+    kin = kin_matrix(store.schema).numpy()
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    return TaskGraph(
+        tasks=store.schema.task_names,
+        method=method,
+        question=HELPS,
+        value=np.where(kin, np.nan, value),
+        low=np.where(kin, np.nan, low),
+        high=np.where(kin, np.nan, high),
+        p_value=np.full((count, count), np.nan),
+        n=np.full((count, count), size),
+        derived=kin & ~np.eye(count, dtype=bool),
+        symmetric=True,
+        unit=unit,
+        ranks_only=True,
+        notes=("n counts rows, labelled or not; only the order within a target means something.",),
+    )

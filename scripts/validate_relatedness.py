@@ -1,0 +1,170 @@
+"""Which estimators of task relatedness find what is planted? One training a data seed.
+
+    python scripts/validate_relatedness.py --seeds 20 --json docs/results/relatedness_exam.json
+
+Every data seed is a data set of its own, trained once with the settings of datasets/planted_v1;
+every estimator then reads that one network (labels read none). `auroc` is the chance that a pair
+which shares a factor has the larger value than one that does not, mean over data seeds. Hard pairs
+share factors with orthogonal loadings, so that their labels do not correlate; they are planted in
+a second data set of each seed and reported apart. The exam's settings were fixed before any
+estimator was run. `--sweep NAME VALUE ...` repeats it over a parameter of the planted set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from study import markdown, provenance  # scripts/ is where this program lies
+
+from gnnfusion import TaskGraph, TrainConfig, build, datasets
+from gnnfusion.errors import UsageError
+from gnnfusion.relatedness.agreement import auroc
+from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine, estimable
+from gnnfusion.relatedness.estimators import ESTIMATORS
+from gnnfusion.relatedness.relate import estimate
+from gnnfusion.training.fit import fit
+from gnnfusion.training.probes import Probes, probe_interval
+from gnnfusion.whole import finite, write_json
+
+
+def graphs_of(
+    name: str, seed: int, options: Mapping[str, Any], methods: tuple[str, ...]
+) -> tuple[dict[str, TaskGraph], dict[str, float], dict[str, Any]]:
+    """Task graphs by method of one planted set, what each took in seconds, and the truth."""
+    data = datasets.planted_arrays(name, seed=seed, **options)
+    config = TrainConfig.from_dict({**datasets.defaults("planted_v1"), "seed": seed})
+    graphs, seconds = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        schema = datasets.load("planted_v1", seed=seed, **options)
+        store = build(schema, Path(folder) / "store", progress=False)
+        every = probe_interval(len(store.schema.tasks))
+        start = time.perf_counter()
+        network, keeper = fit(store, replace(config, log_interference=every), None)
+        seconds["training with probes"] = time.perf_counter() - start
+        probes, rows = Probes.of(keeper.probes), store.rows("test")
+        for method in methods:
+            start = time.perf_counter()
+            try:
+                graphs[method] = estimate(method, network, store, rows, seed, probes)
+            except UsageError:
+                continue  # attention, of a fusion without
+            seconds[method] = time.perf_counter() - start
+    parts = {m: graphs[m] for m in SINGLE_TRAINING if m in graphs}
+    graphs["combined"] = combine(estimable(parts))
+    return graphs, seconds, data.truth
+
+
+def exam(seeds: range, name: str, options: Mapping[str, Any], methods: tuple[str, ...],
+         progress: str) -> dict[str, Any]:  # fmt: skip
+    """Figures of every estimator over data seeds."""
+    found: dict[str, dict[str, list[float]]] = {}
+    first, clean, took = [], [], []
+    for seed in seeds:
+        graphs, seconds, truth = graphs_of(name, seed, options, methods)
+        took.append(seconds["training with probes"])
+        related = np.array(truth["related"])
+        hard_graphs, _, hard_truth = graphs_of(name, seed, {**options, "hard": True}, methods)
+        for method, graph in graphs.items():
+            each = found.setdefault(method, {"auroc": [], "auroc_hard": [], "seconds": []})
+            each["auroc"].append(auroc(graph.value, related))
+            each["auroc_hard"].append(hard_auroc(hard_graphs[method], hard_truth))
+            each["seconds"].append(seconds.get(method, 0.0))
+        first.append({m: duplicate_first(g, truth) for m, g in graphs.items()})
+        clean.append({m: noise_is_clean(g, truth) for m, g in graphs.items()})
+        line = ", ".join(f"{m} {e['auroc'][-1]:.3f}" for m, e in found.items())
+        print(f"{progress}seed {seed}: {line}", flush=True)
+    figures = {}
+    for method, each in found.items():
+        entry = ESTIMATORS.get(method)
+        figures[method] = {
+            "family": entry.family if entry else "combined",
+            "question": graphs[method].question,
+            "auroc": float(np.mean(each["auroc"])),
+            "auroc_sd": float(np.std(each["auroc"], ddof=1)) if len(first) > 1 else None,
+            "auroc_hard": float(np.mean(each["auroc_hard"])),
+            "duplicate_first": float(np.mean([f[method] for f in first])),
+            "noise_without_edge": float(np.mean([c[method] for c in clean])),
+            "spearman": None, "z_pearson": None, "qap_p": None,
+            "trainings": 0 if method == "labels" else 1,
+            "seconds": float(np.mean(each["seconds"])),
+            "per_seed": each["auroc"],
+        }  # fmt: skip
+    return {"estimators": figures, "seconds_training_with_probes": float(np.mean(took))}
+
+
+def hard_auroc(graph: TaskGraph, truth: Mapping[str, Any]) -> float:
+    """AUROC of the hard pairs against the unrelated ones."""
+    hard = np.zeros_like(truth["related"])
+    for a, b in truth["hard_pairs"]:
+        i, j = graph.tasks.index(a), graph.tasks.index(b)
+        hard[i, j] = hard[j, i] = True
+    among = (hard | ~np.array(truth["related"])) & ~np.eye(len(hard), dtype=bool)
+    return auroc(graph.value, hard, among)
+
+
+def duplicate_first(graph: TaskGraph, truth: Mapping[str, Any]) -> bool:
+    """Whether a task's duplicate has the largest value of all its sources."""
+    found = []
+    for a, b in truth["duplicates"]:
+        i, j = graph.tasks.index(a), graph.tasks.index(b)
+        found += [np.nanargmax(graph.value[:, j]) == i, np.nanargmax(graph.value[:, i]) == j]
+    return bool(np.all(found))
+
+
+def noise_is_clean(graph: TaskGraph, truth: Mapping[str, Any]) -> bool:
+    """Whether no kept edge touches a task that is noise."""
+    noise = [graph.tasks.index(t) for t in truth["noise_tasks"]]
+    kept = graph.significant
+    return not (kept[noise].any() or kept[:, noise].any())
+
+
+def main() -> None:
+    """Parse, examine, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first_seed", type=int, default=0)
+    parser.add_argument("--preset", default="planted_v1")
+    parser.add_argument("--methods", default=",".join(ESTIMATORS), help="comma-separated")
+    parser.add_argument("--sweep", nargs="+", metavar=("NAME", "VALUE"), default=None,
+                        help="a parameter of the planted set and its values")  # fmt: skip
+    parser.add_argument("--json", type=Path, default=Path("docs/results/relatedness_exam.json"))
+    a = parser.parse_args()
+    seeds, methods = range(a.first_seed, a.first_seed + a.seeds), tuple(a.methods.split(","))
+    result = {"preset": a.preset, "seeds": list(seeds), **provenance()}
+    if a.sweep:
+        name, values = a.sweep[0], [_number(v) for v in a.sweep[1:]]
+        result |= {"parameter": name, "sweep": []}
+        for value in values:
+            found = exam(seeds, a.preset, {name: value}, methods, f"{name} {value}, ")
+            result["sweep"].append({"value": value, **found})
+            write_json(a.json, finite(result))
+    else:
+        result |= exam(seeds, a.preset, {}, methods, "")
+        write_json(a.json, finite(result))
+        columns = ["estimator", "AUROC", "sd", "hard pairs", "duplicate first",
+                   "noise without edge", "seconds"]  # fmt: skip
+        keys = ("auroc", "auroc_sd", "auroc_hard", "duplicate_first", "noise_without_edge",
+                "seconds")  # fmt: skip
+        ranked = sorted(result["estimators"].items(), key=lambda e: -e[1]["auroc"])
+        print(markdown(columns, [[m, *(e[k] for k in keys)] for m, e in ranked]))
+
+
+def _number(text: str) -> Any:
+    """A number where it is one; words stay words."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+if __name__ == "__main__":
+    main()
