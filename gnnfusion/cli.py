@@ -70,6 +70,10 @@ def _train(p: ArgumentParser) -> None:
                    help="compare methods in OUT-compare, and train the preferred one")  # fmt: skip
     p.add_argument("--budget", type=float | None, default=None,
                    help="with --auto: seconds for the comparison")  # fmt: skip
+    p.add_argument("--groups", type=str | None, default=None,
+                   help="file of task groups, each to have a network of its own")  # fmt: skip
+    p.add_argument("--task_weights", type=str | None, default=None,
+                   help="file of weights of the tasks' losses")  # fmt: skip
     p.add_class_arguments(TrainConfig, as_group=False)
 
 
@@ -98,11 +102,20 @@ def _predict(p: ArgumentParser) -> None:
 def _relate(p: ArgumentParser) -> None:
     """Say which tasks are related, with evidence."""
     p.add_argument("run", type=str, help="run folder")
-    p.add_argument("--method", type=str, default="evidence", help="evidence, labels or attention")
+    p.add_argument("--method", type=str, default="evidence",
+                   help="evidence, labels, attention or transfer")  # fmt: skip
     p.add_argument("--splits", type=str, default="valid,test", help="held-out rows to measure on")
     p.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    p.add_argument("--seeds", type=int, default=5,
+                   help="with --method transfer: trainings of each task and pair")  # fmt: skip
+    p.add_argument("--jobs", type=int | None, default=None,
+                   help="with --method transfer: processes; one a core by default")  # fmt: skip
+    p.add_argument("--subsets", type=int, default=0,
+                   help="with --method transfer: random groups instead of pairs")  # fmt: skip
+    p.add_argument("--groups", type=int | None, default=None,
+                   help="split the tasks into at most so many groups")  # fmt: skip
     p.add_argument("-o", "--out", type=str | None, default=None,
-                   help="folder to write; the run folder by default")  # fmt: skip
+                   help="folder to write, or file of --groups; in the run by default")  # fmt: skip
     _device(p)
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
 from gnnfusion.errors import UsageError
 from gnnfusion.training.config import TrainConfig
+from gnnfusion.training.groups import read_groups, read_weights
 from gnnfusion.whole import whole_file, write_json
+
+if TYPE_CHECKING:
+    from gnnfusion.relatedness.task_graph import TaskGraph
 
 
 def init(a: Namespace) -> None:
@@ -45,9 +50,12 @@ def train(a: Namespace) -> None:
     from gnnfusion.training.run import INTERFERENCE
 
     values = a.as_dict()
-    other = ("store", "out", "config", "auto", "budget")
+    other = ("store", "out", "config", "auto", "budget", "groups", "task_weights")
     config = TrainConfig.from_dict({k: v for k, v in values.items() if k not in other})
+    config = _grouped(config, a.groups)
     store = _store(a.store)
+    if a.task_weights:
+        store = store.with_weights(read_weights(a.task_weights))
     if a.auto:
         from gnnfusion.training.compare.auto import choose_settings
 
@@ -102,16 +110,28 @@ def relate(a: Namespace) -> None:
     from gnnfusion.training.run import Run
 
     run = Run.load(a.run)
-    graph = relate_run(run, a.method, splits=_splits(a.splits), seed=a.seed, device=a.device)
-    made = write_task_graph(graph, Path(a.out) if a.out else run.path)
+    folder, groups_file = _relate_outputs(a, run.path)
+    if a.method == "transfer":
+        from gnnfusion.relatedness.estimators.transfer import transfer_of
+
+        graph = transfer_of(
+            run, subsets=a.subsets, seeds=a.seeds, jobs=a.jobs, device=a.device, say=_progress()
+        ).graph()
+    else:
+        graph = relate_run(run, a.method, splits=_splits(a.splits), seed=a.seed, device=a.device)
+    made = write_task_graph(graph, folder)
     print(f"{graph.question} ({graph.method})")
     print_table(["from", "to", "value", "95 % interval", "adjusted p", "n"], edge_rows(graph))
     if graph.control:
         print(f"control: {graph.control['what']}: {graph.control['value']:.4f} "
               f"({graph.control['low']:.4f} to {graph.control['high']:.4f}); "
               f"{graph.control['verdict']}")  # fmt: skip
+    for note in graph.notes:
+        print(note)
     for name, path in made.items():
         print(f"{name}: {path}")
+    if groups_file is not None:
+        _write_groups(graph, a.groups, groups_file)
 
 
 def compare(a: Namespace) -> None:
@@ -173,6 +193,46 @@ def demo(a: Namespace) -> None:
     from gnnfusion.demo import run_demo
 
     run_demo(Path(a.out), quick=a.quick, seed=a.seed, device=a.device)
+
+
+# -- groups of tasks --------------------------------------------------------------------------
+
+
+def _grouped(config: TrainConfig, path: str | None) -> TrainConfig:
+    """The settings with the groups of a file."""
+    if path is None:
+        return config
+    if config.network.sharing == "single":
+        raise UsageError("--sharing single has a group for every task; leave out --groups")
+    return replace(config, network=replace(config.network, groups=read_groups(path)))
+
+
+def _relate_outputs(a: Namespace, run: Path) -> tuple[Path, Path | None]:
+    """Folder of the task graph, and the file of groups where they are asked for."""
+    if a.groups is None:
+        return Path(a.out) if a.out else run, None
+    if a.groups < 1:
+        raise UsageError(f"the number of groups must be at least 1, not {a.groups}")
+    path = Path(a.out) if a.out else run / "groups.json"
+    if path.suffix != ".json":
+        raise UsageError(f"with --groups, -o names the file of groups, and {path} is no .json")
+    return run, path
+
+
+def _write_groups(graph: TaskGraph, most: int, path: Path) -> None:
+    from gnnfusion.relatedness.grouping import group_tasks
+
+    found = group_tasks(graph, most)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found.to_json(path)
+    for number, group in enumerate(found.groups, 1):
+        print(f"group {number}: {', '.join(group)}")
+    print(f"worth by these values: {found.value:.4f} a task; none together is 0")
+    if not graph.interpretable:
+        print("the control says that these values mean nothing, and so do groups by them")
+    elif graph.method != "transfer":
+        print("whether training together helps, only training tells: --method transfer")
+    print(f"groups: {path}")
 
 
 # -- shared -----------------------------------------------------------------------------------

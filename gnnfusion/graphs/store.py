@@ -191,6 +191,24 @@ class GraphStore:
         gone = {f"mask/{t}": torch.zeros_like(self.tensors[f"mask/{t}"]) for t in hidden}
         return GraphStore(self.meta, Overlay(self.tensors, gone), self.path)
 
+    def with_weights(self, weights: Mapping[str, float]) -> GraphStore:
+        """The same samples, the losses of the tasks named with these weights.
+
+        Raises
+        ------
+        UsageError
+            There is no such task.
+        """
+        for name in weights:
+            if name not in self.schema.task_names:
+                raise UsageError(
+                    f"a weight names {name!r}, which is no task; "
+                    f"use {', '.join(self.schema.task_names)}"
+                )
+        tasks = [replace(t, weight=weights.get(t.name, t.weight)) for t in self.schema.tasks]
+        meta = {**self.meta, "schema": self.schema.with_tasks(tasks).to_dict()}
+        return GraphStore(meta, self.tensors, self.path)
+
     def with_missing(self, labels: Tensor, modalities: Tensor) -> GraphStore:
         """The same samples as if they lacked what is marked.
 

@@ -324,3 +324,13 @@ def test_labels_of_other_tasks_are_as_if_they_had_never_been_there():
     assert less.nodes("m0").x is store.nodes("m0").x
     with pytest.raises(UsageError, match="there is no task 'speed'; use t0, t1, t2"):
         store.with_labels_of(("speed",))
+
+
+def test_weights_are_those_of_the_schema():
+    store = make_store()
+    other = store.with_weights({"t1": 3.0})
+    assert [t.weight for t in other.schema.tasks] == [1, 3, 1]
+    assert other.nodes("m0").x is store.nodes("m0").x
+    assert [t.weight for t in store.schema.tasks] == [1, 1, 1]
+    with pytest.raises(UsageError, match="a weight names 'speed', which is no task; use t0, t1"):
+        store.with_weights({"speed": 1.0})

@@ -11,6 +11,7 @@ Cost: S (T + T (T - 1) / 2) trainings for all pairs of T tasks and S seeds.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -37,7 +38,9 @@ from gnnfusion.training.compare.pool import Say, run_each
 from gnnfusion.training.compare.trial import load_trial
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evidence import kin_matrix
+from gnnfusion.training.run import Run
 
+FILE = "transfer.json"
 Group = tuple[str, ...]
 
 
@@ -126,6 +129,46 @@ def measure_transfer(
     )
 
 
+def transfer_of(
+    run: Run | str | Path,
+    *,
+    subsets: int = 0,
+    seeds: int = 5,
+    jobs: int | None = None,
+    device: str = "auto",
+    say: Say | None = None,
+) -> Transfer:
+    """Transfer gains under a run's settings, kept in its folder (``transfer/``, ``transfer.json``).
+
+    Parameters
+    ----------
+    run
+        A trained run or its folder.
+    subsets
+        So many groups at random instead of all pairs: fewer trainings where there are many tasks.
+    seeds, jobs, say
+        As in `measure_transfer`; jobs are one for every core by default.
+    device
+        auto, cpu or cuda.
+
+    Raises
+    ------
+    UsageError, DataError
+        As in `measure_transfer`.
+    """
+    run = run if isinstance(run, Run) else Run.load(run)
+    store, config = run.store(), replace(run.config, device=device)
+    if subsets < 0:
+        raise UsageError(f"the number of subsets must not be negative, not {subsets}")
+    groups = sample_groups(store.schema.task_names, subsets) if subsets else None
+    jobs = (os.cpu_count() or 1) if jobs is None else jobs
+    transfer = measure_transfer(
+        store, config, run.path / "transfer", groups=groups, seeds=seeds, jobs=jobs, say=say
+    )
+    transfer.to_json(run.path / FILE)
+    return transfer
+
+
 def sample_groups(
     tasks: Sequence[str], count: int, *, least: int = 2, most: int | None = None, seed: int = 0
 ) -> list[Group]:
@@ -205,9 +248,11 @@ def _settled(store: GraphStore, config: TrainConfig) -> TrainConfig:
             "with the sharing 'single' tasks share nothing, so no training can help another; "
             "take a run with another sharing"
         )
-    network_for(store, config.network)  # what fits no network fails before anything is trained
+    # Which tasks to put in groups is asked of a network that all of them share.
+    network = replace(config.network, groups=())
+    network_for(store, network)  # what fits no network fails before anything is trained
     return replace(
-        config, evidence=0.0, head_epochs=0, max_seconds=0.0, log_interference=0,
+        config, network=network, evidence=0.0, head_epochs=0, max_seconds=0.0, log_interference=0,
         refit=config.refit or len(store.rows("valid")) == 0,
     )  # fmt: skip
 
