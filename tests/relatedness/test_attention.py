@@ -8,6 +8,7 @@ from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.nn.network import RELATES
 from gnnfusion.relatedness.estimators.attention import (
     estimate,
+    estimate_attention_rollout,
     sample_attention,
     uniform_control,
 )
@@ -24,10 +25,10 @@ def store():
 @pytest.mark.parametrize("fusion", ["gat", "gatv2"])
 def test_each_task_pays_attention_1_in_all_to_the_others(store, fusion):
     weights = sample_attention(make_network(store, fusion=fusion), store, store.rows())
-    assert weights.shape == (30, 4, 4)
-    np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-5)  # over sources i, for each target j
-    assert (weights[:, range(4), range(4)] == 0).all()
-    assert (weights[:, ~np.eye(4, dtype=bool)] > 0).all()
+    assert weights.shape == (30, 2, 4, 4)
+    np.testing.assert_allclose(weights.sum(2), 1, rtol=1e-5)  # over sources i, for each target j
+    assert (weights[..., range(4), range(4)] == 0).all()
+    assert (weights[..., ~np.eye(4, dtype=bool)] > 0).all()
 
 
 def test_it_is_the_attention_of_the_layers(store):
@@ -38,7 +39,7 @@ def test_it_is_the_attention_of_the_layers(store):
     found = sample_attention(network, store, torch.tensor([7]))[0]
     assert raw.shape == (2, 12, 2)  # layers, edges, heads
     for e, (i, j) in enumerate(batch.edges[RELATES].index.T.tolist()):
-        assert found[i, j] == pytest.approx(raw[:, e].mean().item())
+        np.testing.assert_allclose(found[:, i, j], raw[:, e].mean(1), rtol=1e-6)
 
 
 def test_values_are_relative_to_uniform(store):
@@ -46,7 +47,7 @@ def test_values_are_relative_to_uniform(store):
     graph = estimate(network, store, store.rows(), 0)
     raw = sample_attention(network, store, store.rows())
     off = ~np.eye(4, dtype=bool)
-    np.testing.assert_allclose(graph.value[off], 3 * raw.mean(0)[off])
+    np.testing.assert_allclose(graph.value[off], 3 * raw.mean((0, 1))[off])
     assert graph.null == 1
     assert (graph.low[off] <= graph.value[off]).all()
     assert (graph.value[off] <= graph.high[off]).all()
@@ -113,3 +114,20 @@ def test_networks_without_attention_between_tasks_are_said(store):
     plain = make_store(("vector",), TASKS, topology=[{"informs": {"modality": "m0"}}])
     with pytest.raises(UsageError, match="the topology has no `relates`"):
         estimate(make_network(plain), plain, plain.rows(), 0)
+
+
+def test_rollout_multiplies_the_layers(store):
+    """What target j hears of i: from j to its sources at the last layer, and on to theirs."""
+    network = make_network(store)
+    graph = estimate_attention_rollout(network, store, store.rows(), 0)
+    layers = sample_attention(network, store, store.rows())
+    values = []
+    for first, second in layers:
+        mixed = [0.5 * a.T + 0.5 * np.eye(4) for a in (first, second)]  # rows: who listens
+        heard = mixed[1] @ mixed[0]
+        np.fill_diagonal(heard, 0)
+        values.append((heard / heard.sum(1, keepdims=True)).T)
+    off = ~np.eye(4, dtype=bool)
+    np.testing.assert_allclose(graph.value[off], 3 * np.mean(values, 0)[off])
+    assert graph.method == "attention_rollout"
+    assert graph.control["what"].startswith("loss of score")

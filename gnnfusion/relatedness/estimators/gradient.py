@@ -49,7 +49,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     count = known.sum(0)
     kin = kin_matrix(store.schema).numpy() & ~np.eye(len(values[0]), dtype=bool)
     with np.errstate(invalid="ignore", divide="ignore"):
-        value = np.where(known, values, 0).sum(0) / np.where(kin, 0, count)
+        value = np.where(kin, np.nan, np.where(known, values, 0).sum(0) / count)
         spread = np.where(known, (values - value) ** 2, 0).sum(0) / (count - 1)
         half = t.ppf(0.975, count - 1) * np.sqrt(spread / count)
     return TaskGraph(

@@ -1,0 +1,135 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from gnnfusion.errors import UsageError
+from gnnfusion.relatedness.combined import (
+    combine,
+    family_scores,
+    fit_predictor,
+    normal_scores,
+)
+from gnnfusion.relatedness.task_graph import QUESTIONS, TaskGraph
+
+COUNT = 8
+NOTHING = np.full((COUNT, COUNT), np.nan)
+
+
+def graph(method, value):
+    return TaskGraph(
+        tasks=tuple(f"t{n}" for n in range(COUNT)), method=method, question=QUESTIONS[2],
+        value=value, low=NOTHING, high=NOTHING, p_value=NOTHING, n=np.full((COUNT, COUNT), 9),
+    )  # fmt: skip
+
+
+def planted(seed=0, noise=0.3):
+    """A gain of each pair; ``gradient`` tells it well, ``cka`` is noise."""
+    rng = np.random.default_rng(seed)
+    truth = 0.1 * rng.normal(size=(COUNT, COUNT))
+    graphs = {
+        "gradient": graph("gradient", np.exp(10 * truth + noise * rng.normal(size=truth.shape))),
+        "cka": graph("cka", rng.random(truth.shape)),
+    }
+    return rng, truth, graphs
+
+
+def members(groups):
+    return np.array([[t in g for t in range(COUNT)] for g in groups])
+
+
+def gains_of(truth, inside):
+    off = truth * ~np.eye(COUNT, dtype=bool)
+    found = inside @ off / (inside.sum(1, keepdims=True) - 1)
+    return np.where(inside, found, np.nan)
+
+
+@given(st.integers(0, 10**6))
+def test_normal_scores_forget_units_and_keep_order(seed):
+    rng = np.random.default_rng(seed)
+    value = rng.normal(size=(5, 5))
+    value[0, 3] = np.nan
+    scores = normal_scores(value)
+    np.testing.assert_allclose(scores, normal_scores(np.exp(3 * value)))
+    known = np.isfinite(value) & ~np.eye(5, dtype=bool)
+    assert known.sum() == np.isfinite(scores).sum() == 19
+    assert (np.argsort(value[known]) == np.argsort(scores[known])).all()
+    assert scores[known].max() == pytest.approx(norm.ppf(18.5 / 19))
+
+
+def test_variants_of_one_family_count_once():
+    _, _, graphs = planted()
+    alone = combine(graphs).value
+    more = combine({**graphs, "rsa": graph("rsa", graphs["cka"].value)}).value
+    np.testing.assert_allclose(alone, more)
+    scores = family_scores(graphs)
+    off = ~np.eye(COUNT, dtype=bool)
+    np.testing.assert_allclose(
+        alone[off], (scores["gradient"][off] + scores["representation"][off]) / 2
+    )
+
+
+def test_a_family_that_cannot_estimate_a_pair_is_left_out_there():
+    _, _, graphs = planted()
+    value = graphs["cka"].value.copy()
+    value[0, 1] = np.nan
+    found = combine({**graphs, "cka": graph("cka", value)}).value
+    assert found[0, 1] == family_scores(graphs)["gradient"][0, 1]
+
+
+def test_measured_groups_teach_which_family_to_believe():
+    rng, truth, graphs = planted()
+    groups = list(combinations(range(COUNT), 3))
+    inside = members([groups[n] for n in rng.permutation(len(groups))])
+    gains = gains_of(truth, inside)
+    noisy = gains + 0.01 * rng.normal(size=gains.shape)
+    model = fit_predictor(graphs, inside[:10], noisy[:10])
+    held = np.isfinite(gains[10:])
+    fitted = np.corrcoef(model.predict(inside[10:])[0][held], gains[10:][held])[0, 1]
+    scores = combine(graphs).value
+    plain = np.corrcoef(gains_of(np.nan_to_num(scores), inside[10:])[held], gains[10:][held])[0, 1]
+    assert fitted > plain + 0.05
+    assert fitted > 0.85
+
+
+def test_the_stated_uncertainty_is_that_of_the_expectation():
+    """Of many data sets, a standardized error of the expectation has a spread of about one."""
+    errors = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        _, _, graphs = planted(seed)
+        weights = np.array([0.02, 0.06, 0.03, -0.03])
+        groups = [tuple(rng.choice(COUNT, 3, replace=False)) for _ in range(20)]
+        inside = members(groups)
+        from gnnfusion.relatedness.combined import _features
+
+        truth = _features(family_scores(graphs), inside) @ weights
+        model = fit_predictor(graphs, inside[:10], truth[:10] + 0.03 * rng.normal(size=(10, COUNT)))
+        expected, spread = model.predict(inside[10:])
+        errors.append(np.nanmean(((expected - truth[10:]) / spread) ** 2))
+    assert 0.5 < np.mean(errors) < 2.5
+
+
+def test_the_next_group_is_the_one_known_the_least():
+    rng, truth, graphs = planted()
+    inside = members(list(combinations(range(COUNT), 3)))
+    model = fit_predictor(graphs, inside[:5], gains_of(truth, inside[:5]))
+    chosen = model.next_group(inside)
+    spread = np.nansum(model.predict(inside)[1] ** 2, axis=1)
+    assert spread[chosen] == spread.max()
+    wider = fit_predictor(graphs, inside[[*range(5), chosen]],
+                          gains_of(truth, inside[[*range(5), chosen]]))  # fmt: skip
+    after = np.nansum(wider.predict(inside)[1] ** 2, axis=1) / wider.noise**2
+    assert after[chosen] < spread[chosen] / model.noise**2
+
+
+def test_what_cannot_be_combined_is_said():
+    _, truth, graphs = planted()
+    with pytest.raises(UsageError, match="there is no task graph to combine"):
+        combine({})
+    inside = members([(0, 1)])
+    with pytest.raises(UsageError, match="at least three measured gains"):
+        fit_predictor(graphs, inside, gains_of(truth, inside))
