@@ -111,14 +111,10 @@ def relate(a: Namespace) -> None:
 
     run = Run.load(a.run)
     folder, groups_file = _relate_outputs(a, run.path)
-    if a.method == "transfer":
-        from gnnfusion.relatedness.estimators.transfer import transfer_of
-
-        graph = transfer_of(
-            run, subsets=a.subsets, seeds=a.seeds, jobs=a.jobs, device=a.device, say=_progress()
-        ).graph()
-    else:
-        graph = relate_run(run, a.method, splits=_splits(a.splits), seed=a.seed, device=a.device)
+    graph = relate_run(
+        run, a.method, splits=_splits(a.splits), seeds=a.seeds, jobs=a.jobs, subsets=a.subsets,
+        seed=a.seed, device=a.device, say=_progress(),
+    )  # fmt: skip
     made = write_task_graph(graph, folder)
     print(f"{graph.question} ({graph.method})")
     print_table(["from", "to", "value", "95 % interval", "adjusted p", "n"], edge_rows(graph))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -19,6 +19,9 @@ from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.probes import FILE, Probes, probe_interval
 from gnnfusion.training.run import Run
 
+if TYPE_CHECKING:
+    from gnnfusion.training.compare.pool import Say
+
 
 def relate(
     run: Run | str | Path,
@@ -26,9 +29,13 @@ def relate(
     *,
     splits: tuple[str, ...] = ("valid", "test"),
     retrainings: int = 0,
+    seeds: int = 5,
+    jobs: int | None = None,
+    subsets: int = 0,
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
+    say: Say | None = None,
 ) -> TaskGraph:
     """Which tasks are related, by one method, with intervals and a null.
 
@@ -39,12 +46,16 @@ def relate(
     method
         A name in `gnnfusion.relatedness.estimators.ESTIMATORS`, which says what each measures and
         which question it answers. ``evidence``: how much knowing label i lowers the loss of task j
-        beyond the features.
+        beyond the features. ``transfer`` is measured by many trainings instead: see
+        `gnnfusion.relatedness.estimators.transfer.transfer_of`, which returns more than the graph.
     splits
         Held-out rows to measure on.
     retrainings
         Train the run again with so many other seeds (kept in ``retrained/`` of the run folder),
         for the interval over retraining; 0 leaves it out.
+    seeds, jobs, subsets, say
+        Of ``transfer`` alone: trainings of each task and pair, processes at once, random groups
+        instead of pairs, and what is called with lines of progress.
     seed
         Of the bootstrap and the permutations.
     device
@@ -58,6 +69,12 @@ def relate(
         The method is unknown or does not fit the run's fusion, or there are fewer than two tasks or
         no rows.
     """
+    if method == "transfer":
+        from gnnfusion.relatedness.estimators.transfer import transfer_of  # it imports Lightning
+
+        return transfer_of(
+            run, subsets=subsets, seeds=seeds, jobs=jobs, device=device, say=say
+        ).graph()
     needs = find_method(ESTIMATORS, "method", method).needs
     run = run if isinstance(run, Run) else Run.load(run)
     if method == "evidence":

@@ -12,11 +12,13 @@ from gnnfusion.graphs.store import GraphStore, store_from_arrays
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.relatedness.estimators import transfer as module
 from gnnfusion.relatedness.estimators.transfer import measure_transfer, sample_groups
+from gnnfusion.relatedness.relate import relate
+from gnnfusion.relatedness.transfer import Transfer
 from gnnfusion.relatedness.transfer_training import on_disk
 from gnnfusion.schema import Modality, Schema, Task
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evaluate import loss_table
-from gnnfusion.training.fit import fit
+from gnnfusion.training.fit import fit, train
 
 CONFIG = small_config(epochs=1)
 
@@ -157,6 +159,22 @@ def test_a_task_with_few_labels_gains_from_its_copy_and_not_from_noise(tmp_path)
     copy, noise = found.per_seed()[:, :, 0].T
     assert copy.min() > 0.05
     assert noise.max() < copy.min()
+
+
+def test_a_run_is_related_by_transfer_under_its_own_settings(tmp_path):
+    """But that nothing is shown, and that all tasks share a network, whatever the run's groups."""
+    store = small_store(tmp_path / "store")
+    network = NetworkConfig(width=8, heads=2, groups=(("t0", "t1"),))
+    run = train(store, tmp_path / "run", small_config(epochs=1, network=network), logs=False)
+    graph = relate(run, "transfer", seeds=2, jobs=1, subsets=1, device="cpu")
+    assert (graph.method, graph.question) == ("transfer", "training with i helps j")
+    kept = Transfer.from_json(run.path / "transfer.json")
+    assert (len(kept.groups), kept.seeds) == (1, (0, 1))
+    np.testing.assert_array_equal(kept.graph().value, graph.value)
+    config = replace(run.config, evidence=0.0, network=replace(network, groups=()))
+    alone, _ = fit(store, config, None, tasks=("t1",))
+    losses = loss_table(alone, store, store.rows("test"))[:, 1]
+    assert kept.alone["test"][0, 1] == pytest.approx(np.nanmean(losses))
 
 
 def test_sampled_groups_differ_and_have_the_sizes_asked_for():
