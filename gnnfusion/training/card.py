@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 def model_card(run: Run, history: list[dict[str, float]]) -> str:
     """Markdown: what was trained on what, how well it does, how to use it."""
     config, schema = run.config, run.schema
+    named = "; ".join(", ".join(group) for group in config.network.groups)
+    groups = f" within groups ({named})" if named else ""
     lines = [
         f"# {run.path.name}",
         "",
         f"Fusion by {config.network.fusion} ({config.network.layers} layers, "
         f"width {config.network.width}, {run.metrics['parameters']:,} parameters), "
-        f"sharing {sharing_name(config.network)}, "
+        f"sharing {sharing_name(config.network)}{groups}, "
         f"balanced by {config.balancing}, "
         f"trained by gnnfusion for {len(history)} epochs with seed {config.seed}.",
         "",

@@ -109,6 +109,8 @@ def test_a_run_with_groups_is_read_back_resumed_and_refused_with_others(tmp_path
     made = train(store, tmp_path / "run", small_config(epochs=1, network=network), logs=False)
     read = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     assert read["network"]["groups"] == [["t2", "t0"], ["t1"]]
+    card = (tmp_path / "run/README.md").read_text()
+    assert "sharing task_nodes within groups (t2, t0; t1), " in card
     assert TrainConfig.from_dict({k: v for k, v in read.items() if k != "store"}).network == network
     again = train(store, tmp_path / "run", small_config(epochs=1, network=network), logs=False)
     assert again == made == Run.load(tmp_path / "run")
