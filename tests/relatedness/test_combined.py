@@ -114,7 +114,7 @@ def test_the_stated_uncertainty_is_that_of_the_expectation():
 
 
 def test_the_next_group_is_the_one_known_the_least():
-    rng, truth, graphs = planted()
+    _, truth, graphs = planted()
     inside = members(list(combinations(range(COUNT), 3)))
     model = fit_predictor(graphs, inside[:5], gains_of(truth, inside[:5]))
     chosen = model.next_group(inside)

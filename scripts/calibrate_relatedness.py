@@ -1,0 +1,208 @@
+"""Do p-values and intervals of relatedness keep their word?
+
+    python scripts/calibrate_relatedness.py --label_sets 1000 --trained_sets 300
+
+Null: data sets whose labels are pure noise. 5 % of p-values should lie below 0.05 (pooled over
+pairs, error bars over data sets), and after the false discovery control few sets should keep any
+edge. Coverage: of one trained network (planted arrays, ten tasks), intervals from draws of 300
+held-out rows against the value on 20,000; of retraining, intervals from 5 seeds against the mean of
+`--retrainings` seeds. Writes docs/results/relatedness_calibration.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from study import markdown, planted_store, provenance  # scripts/ is where this program lies
+
+from gnnfusion import TrainConfig, datasets
+from gnnfusion.nn.config import NetworkConfig
+from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.relatedness.estimators import labels
+from gnnfusion.relatedness.estimators.evidence import paired_gain
+from gnnfusion.relatedness.estimators.gradient import cosines
+from gnnfusion.relatedness.estimators.representation import cka_matrix
+from gnnfusion.relatedness.estimators.residuals import association, residuals
+from gnnfusion.relatedness.relate import estimate
+from gnnfusion.relatedness.task_graph import TaskGraph, t_interval
+from gnnfusion.training.evaluate import loss_table, outputs
+from gnnfusion.training.fit import fit
+from gnnfusion.whole import finite, write_json
+
+NOISE = ((),) * 5
+KINDS = ("regression", "regression", "binary", "multiclass")
+
+
+def null_of_labels(count: int) -> list[tuple[np.ndarray, bool]]:
+    """Of each set: p-values of the pairs, and whether any edge is kept."""
+    found = []
+    for seed in range(count):
+        rng = np.random.default_rng([7, seed])
+        y = [rng.normal(size=200), rng.normal(size=200), rng.integers(0, 2, 200),
+             rng.integers(0, 4, 200)]  # fmt: skip
+        p = np.full((4, 4), np.nan)
+        for i in range(4):
+            for j in range(i):
+                ranks = KINDS[i] == KINDS[j] == "regression"
+                p[i, j] = p[j, i] = labels.association(y[i], y[j], ranks, rng)[3]
+        nothing = np.zeros((4, 4))
+        graph = TaskGraph(
+            tasks=tuple("abcd"), method="labels", question="labels go together", value=nothing,
+            low=nothing, high=nothing, p_value=p, n=nothing, symmetric=True,
+        )  # fmt: skip
+        found.append((p[np.tril_indices(4, -1)], bool(graph.significant.any())))
+    return found
+
+
+def null_of_trained(
+    count: int, methods: tuple[str, ...]
+) -> dict[str, list[tuple[np.ndarray, bool]]]:
+    """The same for estimators that read a trained network, one small training a set."""
+    found: dict[str, list[tuple[np.ndarray, bool]]] = {m: [] for m in methods}
+    config = TrainConfig(
+        network=NetworkConfig(width=16, layers=1, heads=1, fusion="sage", dropout=0.1), epochs=4,
+        batch_size=32, lr=5e-3, evidence=0.8, refit=True, device="cpu",
+    )  # fmt: skip
+    for seed in range(count):
+        data = datasets.planted_arrays("planted_v1", seed=seed, tasks=NOISE, train=120, test=200)
+        store = planted_store(data)
+        network, _ = fit(store, replace(config, seed=seed), None)
+        for method in methods:
+            graph = estimate(method, network, store, store.rows("test"), seed)
+            p = graph.p_value[np.tril_indices(5, -1) if graph.symmetric else ~np.eye(5, dtype=bool)]
+            found[method].append((p, bool(graph.significant.any())))
+        if seed % 50 == 49:
+            print(f"{seed + 1} null sets trained", flush=True)
+    return found
+
+
+def null_row(name: str, found: list[tuple[np.ndarray, bool]]) -> list[Any]:
+    """Share of p-values below 0.05, its standard error over sets; share of sets with an edge."""
+    each = np.array([(p < 0.05).mean() for p, _ in found])
+    kept = np.mean([k for _, k in found])
+    return [name, len(found), each.mean(), each.std(ddof=1) / len(each) ** 0.5, float(kept)]
+
+
+def coverage_of_rows(draws: int) -> list[list[Any]]:
+    """Share of intervals from 300 rows that hold the value on 20,000, by estimator."""
+    data = datasets.planted_arrays("planted_v1", seed=200, test=20_000)
+    store = planted_store(data)
+    config = TrainConfig.from_dict({**datasets.defaults("planted_v1"), "device": "cpu"})
+    network, _ = fit(store, config, None)
+    rows, rng = store.rows("test"), np.random.default_rng(0)
+    pairs = [(i, j) for i in range(10) for j in range(10) if i != j]
+    found: dict[str, list[bool]] = {}
+
+    def count(name: str, low: float, high: float, truth: float) -> None:
+        found.setdefault(name, []).append(bool(low <= truth <= high))
+
+    base = loss_table(network, store, rows)
+    told = np.stack([loss_table(network, store, rows, i) for i in range(10)])
+    left = left_over(network, store, rows)
+    out = [o.double().numpy() for o in outputs(network, store, rows).values()]
+    aligned, sizes = cka_matrix(out), np.abs(cosines(network, store, rows[:9600]))
+    correlation = np.abs(np.corrcoef(np.concatenate(left, 1).T))
+    y = np.concatenate([store.target(t).numpy() for t in store.schema.task_names], 1)[rows]
+    ranks = [np.argsort(np.argsort(c)) for c in y.T]
+    together = np.abs(np.corrcoef(ranks))
+    for _ in range(draws):
+        some = rng.choice(len(rows), 300, replace=False)
+        picks = rng.integers(0, 300, (200, 300))
+        drawn = np.stack([cka_matrix([o[some][p] for o in out]) for p in picks])
+        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+        batches = sizes[rng.choice(len(sizes), 10, replace=False)]
+        least, most = t_interval(batches)
+        for i, j in [pairs[n] for n in rng.choice(len(pairs), 6, replace=False)]:
+            truth = (base[:, j] - told[i][:, j]).mean() / base[:, j].mean()
+            count("evidence", *paired_gain(base[some, j], told[i][some, j], rng)[1:3], truth)
+            count("residuals", *association(left[i][some], left[j][some], rng)[1:3],
+                  correlation[i, j])  # fmt: skip
+            count("labels", *labels.association(y[some, i], y[some, j], True, rng)[1:3],
+                  together[i, j])  # fmt: skip
+            count("cka", low[i, j], high[i, j], aligned[i, j])
+            count("gradient", least[i, j], most[i, j], sizes[:, i, j].mean())
+    return [[name, "rows", *share(held, draws)] for name, held in found.items()]
+
+
+def left_over(network: FusionNetwork, store: Any, rows: torch.Tensor) -> list[np.ndarray]:
+    """Residuals of each task, ``[n, 1]``."""
+    return [
+        residuals(network.head(t), out, store.target(t)[rows]).double().numpy()
+        for t, out in outputs(network, store, rows).items()
+    ]
+
+
+def coverage_of_retraining(count: int, draws: int) -> list[list[Any]]:
+    """Share of intervals over 5 seeds that hold the mean of all seeds, by estimator."""
+    store = planted_store(datasets.planted_arrays("planted_v1", seed=201))
+    config = TrainConfig.from_dict({**datasets.defaults("planted_v1"), "device": "cpu"})
+    values: dict[str, list[np.ndarray]] = {
+        "evidence": [],
+        "residuals": [],
+        "gradient": [],
+        "cka": [],
+    }
+    for seed in range(count):
+        network, _ = fit(store, replace(config, seed=seed), None)
+        for method, each in values.items():
+            each.append(estimate(method, network, store, store.rows("test"), 0).value)
+    rng, rows = np.random.default_rng(0), []
+    for method, each in values.items():
+        stack = np.stack(each)
+        # Five of so few seeds are nearer to their mean than five new ones would be.
+        few = (1 - 5 / count) ** 0.5
+        held = []
+        for _ in range(draws):
+            low, high = t_interval(stack[rng.choice(count, 5, replace=False)])
+            middle, half = (low + high) / 2, few * (high - low) / 2
+            truth = stack.mean(0)
+            inside = (middle - half <= truth) & (truth <= middle + half)
+            held.append(inside[~np.eye(10, dtype=bool)].mean())
+        rows.append([method, "retraining", float(np.mean(held)),
+                     float(np.std(held, ddof=1) / draws**0.5)])  # fmt: skip
+    return rows
+
+
+def share(held: list[bool], draws: int) -> tuple[float, float]:
+    """Share and its standard error over draws of rows (pairs of one draw are not independent)."""
+    each = np.array(held, float).reshape(draws, -1).mean(1)
+    return float(each.mean()), float(each.std(ddof=1) / draws**0.5)
+
+
+def main() -> None:
+    """Parse, calibrate, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--label_sets", type=int, default=1000)
+    parser.add_argument("--trained_sets", type=int, default=300)
+    parser.add_argument("--draws", type=int, default=200, help="of rows, for coverage")
+    parser.add_argument("--retrainings", type=int, default=20)
+    parser.add_argument(
+        "--json", type=Path, default=Path("docs/results/relatedness_calibration.json")
+    )
+    a = parser.parse_args()
+    null = [null_row("labels", null_of_labels(a.label_sets))]
+    print(null[-1], flush=True)
+    steps: list[tuple[str, Callable[[], Any]]] = [
+        ("null", lambda: [null_row(m, f) for m, f in
+                          null_of_trained(a.trained_sets, ("evidence", "residuals")).items()]),
+        ("coverage", lambda: coverage_of_rows(a.draws)),
+        ("coverage", lambda: coverage_of_retraining(a.retrainings, 200)),
+    ]  # fmt: skip
+    result: dict[str, Any] = {"null": null, "coverage": []}
+    for name, step in steps:
+        result[name] += step()
+        write_json(a.json, finite({**result, **provenance()}))
+    print(
+        markdown(["estimator", "null sets", "p < 0.05", "se", "sets with an edge"], result["null"])
+    )
+    print(markdown(["estimator", "interval over", "coverage", "se"], result["coverage"]))
+
+
+if __name__ == "__main__":
+    main()
