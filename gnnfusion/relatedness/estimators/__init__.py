@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gnnfusion.methods import Method
-from gnnfusion.relatedness.task_graph import QUESTIONS
+from gnnfusion.relatedness.questions import QUESTIONS
 
 TOGETHER, INFORMS, HELPS = QUESTIONS
 
@@ -26,7 +26,8 @@ class Estimator(Method):
     question
         What it is about; one of `QUESTIONS`.
     needs
-        ``labels``, ``network`` (a trained one) or ``training`` (probes measured on the way).
+        ``labels``, ``network`` (a trained one) or ``training`` (probes measured on the way);
+        ``trainings`` of its own, many of them, of which `relate` takes care.
     """
 
     family: str
@@ -50,6 +51,8 @@ _TABLE = (
      "fall of loss j after a step on loss i, over training", f"{ARXIV}/2109.04617"),
     ("first_order", "look_ahead", "gradient", HELPS, "training",
      "fall of loss j that a small step on loss i promises", f"{ARXIV}/2109.04617"),
+    ("linearized", "linearized", "gradient", HELPS, "network",
+     "gain of training on a pair in a linear model of the network", f"{ARXIV}/2409.06091"),
     ("cka", "representation", "representation", HELPS, "network",
      "linear centred kernel alignment of the tasks' outputs", f"{ARXIV}/1905.00414"),
     ("rsa", "representation", "representation", HELPS, "network",
@@ -68,3 +71,12 @@ ESTIMATORS = {
     name: Estimator(f"{__name__}.{module}", summary, reference, family, question, needs)
     for name, module, family, question, needs, summary, reference in _TABLE
 }
+
+METHODS = {
+    **ESTIMATORS,
+    "transfer": Estimator(
+        f"{__name__}.transfer", "fall of loss j when i is trained on, too: measured by training",
+        f"{ARXIV}/1905.07553", "transfer", HELPS, "trainings",
+    ),
+}  # fmt: skip
+"""All that `relate` takes: estimators, and the measurement that they are held to."""
