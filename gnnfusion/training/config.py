@@ -13,6 +13,7 @@ from gnnfusion.errors import UsageError
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.training.balancing import check_precision, find_balancing
 
+PRETEXTS = ("none", "masked", "reconstruct", "contrastive")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -65,6 +66,11 @@ class TrainConfig:
         (OGM-GE); 0: none. Costs a forward pass for each modality.
     modulation_noise
         Noise that modulation adds to the gradients of encoders, in units of their spread.
+    pretext
+        Self-supervised loss that rows without labels serve, too: masked, reconstruct, contrastive,
+        or none.
+    pretext_weight
+        Its weight beside the mean of the tasks' losses.
     label_smoothing
         Share of each class label that is spread evenly over all classes in training (not in any
         score); keeps probabilities from 0 and 1.
@@ -102,6 +108,8 @@ class TrainConfig:
     modality_dropout: float = 0.0
     modulation: float = 0.0
     modulation_noise: float = 1.0
+    pretext: str = "none"
+    pretext_weight: float = 1.0
     label_smoothing: float = 0.0
     balancing: str = "static"
     log_interference: int = 0
@@ -114,7 +122,7 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("max_seconds", "modulation", "modulation_noise"):
+        for name in ("max_seconds", "modulation", "modulation_noise", "pretext_weight"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, not {getattr(self, name)}")
         for name in ("lr", "tune_lr"):
@@ -139,6 +147,8 @@ class TrainConfig:
         find_balancing(self.balancing)
         if self.log_interference < 0:
             raise UsageError(f"log_interference must be at least 0, not {self.log_interference}")
+        if self.pretext not in PRETEXTS:
+            raise UsageError(f"unknown pretext {self.pretext!r}; use {', '.join(PRETEXTS)}")
         if self.schedule not in ("cosine", "constant"):
             raise UsageError(f"unknown schedule {self.schedule!r}; use cosine or constant")
         if self.precision not in PRECISIONS:

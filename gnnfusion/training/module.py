@@ -33,6 +33,7 @@ from gnnfusion.training.objective import (
     static_weights,
     task_losses,
 )
+from gnnfusion.training.pretext import PretextLoss
 from gnnfusion.training.probes import probe_step
 from gnnfusion.training.seeding import derived_seed, draw_left_out, epoch_order, generator
 
@@ -102,6 +103,9 @@ class FusionModule(pl.LightningModule):
         self.balancer = make_balancer(config.balancing, static_weights(store))
         reads = find_balancing(config.balancing).reads_gradients or config.log_interference > 0
         self.split = split_parameters(network, store) if reads else Split()
+        self.pretext = (
+            PretextLoss(config.pretext, network, store, train) if config.pretext != "none" else None
+        )
         self.interference = Interference(store.schema.task_names)
         self.probes: list[dict[str, Tensor]] = []
         self.yardstick = constant_losses(network, store, train, valid if len(valid) else train)
@@ -185,7 +189,12 @@ class FusionModule(pl.LightningModule):
                 *lone_scores(self.network, self.store, self.topology, batch)
             )
             self.factors = modulation_factors(ratios, self.config.modulation)
-        return balanced + self.network.penalty()
+        loss = balanced + self.network.penalty()
+        if self.pretext is not None:
+            place = (self.config.seed, self.current_epoch, batch_idx)
+            torch.manual_seed(derived_seed("pretext", *place))
+            loss = loss + self.config.pretext_weight * self.pretext(self.network, batch)
+        return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.config.modulation:
@@ -255,6 +264,10 @@ class FusionModule(pl.LightningModule):
                 lr *= factors.get(name, 1.0)
                 decay = self.config.weight_decay if p.ndim > 1 else 0.0
                 groups.setdefault((lr, decay, encoder.get(id(p))), []).append(p)
+        for p in () if self.pretext is None else self.pretext.parameters():
+            if p.requires_grad:
+                decay = self.config.weight_decay if p.ndim > 1 else 0.0
+                groups.setdefault((self.config.lr, decay, None), []).append(p)
         return [
             {"params": parameters, "lr": lr, "weight_decay": decay, "modality": modality}
             for (lr, decay, modality), parameters in groups.items()
