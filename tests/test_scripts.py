@@ -15,11 +15,13 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 MAIN = ("build_graphs", "train_gat", "visualize_relatedness")
 
 
-def start(script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def start(
+    script: str, *arguments: str, cwd: Path, timeout: int = 120
+) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "GNNFUSION_CACHE": str(cwd / "cache"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, str(ROOT / "scripts" / f"{script}.py"), *arguments],
-        cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False,
+        cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
 
 
@@ -88,3 +90,26 @@ def test_a_wrong_source_is_one_sentence(script: str, folder: Path) -> None:
     assert done.returncode in (1, 2)
     assert done.stderr.count("\n") == 1
     assert "nosuch.yaml" in done.stderr
+
+
+def test_the_exam_of_relatedness_is_passed_on_three_data_sets(folder: Path) -> None:
+    """The whole exam has twenty (docs/relatedness.md); of three the bounds are wider."""
+    done = start(
+        "validate_relatedness", "--seeds", "3", "--no-hard", "--json", "exam.json",
+        "--methods", "labels,evidence,residuals,gradient,cka", cwd=folder, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads((folder / "exam.json").read_text())["estimators"]
+    for method, least in {
+        "labels": 0.9,
+        "evidence": 0.85,
+        "gradient": 0.85,
+        "combined": 0.9,
+    }.items():
+        assert result[method]["auroc"] >= least, method
+    for entry in result.values():
+        assert {"family", "question", "auroc", "auroc_hard", "spearman", "z_pearson", "qap_p",
+                "trainings", "seconds"} <= set(entry)  # fmt: skip
+    assert result["labels"]["trainings"] == 0
+    for method in ("labels", "evidence", "residuals"):  # those with a null
+        assert result[method]["noise_without_edge"] >= 2 / 3
