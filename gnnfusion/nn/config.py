@@ -31,7 +31,7 @@ class NetworkConfig:
     levels
         How often cross_stitch and ple mix: after the trunks, then after every further layer.
     groups
-        Groups of tasks that have a network each; a task that none names is alone. None: one
+        Groups of tasks that have a network each; a task that none names is alone. Empty: one
         network for all.
     """
 

@@ -160,7 +160,10 @@ class TrainConfig:
             raise UsageError(f"unknown device {self.device!r}; use auto, cpu or cuda")
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values, equal to what comes back from YAML and JSON, which know no tuples."""
+        values = asdict(self)
+        values["network"]["groups"] = [list(group) for group in self.network.groups]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:

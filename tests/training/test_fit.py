@@ -315,7 +315,8 @@ def test_damaged_runs_are_said(store, tmp_path):
 
 
 def test_settings_go_to_yaml_and_back(tmp_path):
-    config = small_config(lr=3e-7, schedule="constant", refit=True)
+    network = NetworkConfig(groups=(("t0", "t2"), ("t1",)))
+    config = small_config(lr=3e-7, schedule="constant", refit=True, network=network)
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config.to_dict()))
     assert TrainConfig.from_yaml(tmp_path / "c.yaml") == config
     assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
