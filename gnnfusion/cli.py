@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 
 from gnnfusion import __version__, commands
 from gnnfusion.errors import GnnFusionError
+from gnnfusion.relatedness.estimators import METHODS
 from gnnfusion.training.config import TrainConfig
 
 # Flags that have a shorter name in `train`.
@@ -102,10 +103,13 @@ def _predict(p: ArgumentParser) -> None:
 def _relate(p: ArgumentParser) -> None:
     """Say which tasks are related, with evidence."""
     p.add_argument("run", type=str, help="run folder")
+    names = ", ".join(METHODS)
     p.add_argument("--method", type=str, default="evidence",
-                   help="evidence, labels, attention or transfer")  # fmt: skip
+                   help=f"one of {names}; `gnnfusion info --methods` says more")  # fmt: skip
     p.add_argument("--splits", type=str, default="valid,test", help="held-out rows to measure on")
     p.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    p.add_argument("--retrainings", type=int, default=0,
+                   help="train so many times more, for intervals over retraining")  # fmt: skip
     p.add_argument("--seeds", type=int, default=5,
                    help="with --method transfer: trainings of each task and pair")  # fmt: skip
     p.add_argument("--jobs", type=int | None, default=None,

@@ -105,6 +105,7 @@ def predict(a: Namespace) -> None:
 
 def relate(a: Namespace) -> None:
     from gnnfusion.relatedness.relate import relate as relate_run
+    from gnnfusion.report.captions import RANKS, UNTESTED
     from gnnfusion.report.task_graph_files import write_task_graph
     from gnnfusion.show import edge_rows, print_table
     from gnnfusion.training.run import Run
@@ -112,12 +113,17 @@ def relate(a: Namespace) -> None:
     run = Run.load(a.run)
     folder, groups_file = _relate_outputs(a, run.path)
     graph = relate_run(
-        run, a.method, splits=_splits(a.splits), seeds=a.seeds, jobs=a.jobs, subsets=a.subsets,
-        seed=a.seed, device=a.device, say=_progress(),
+        run, a.method, splits=_splits(a.splits), retrainings=a.retrainings, seeds=a.seeds,
+        jobs=a.jobs, subsets=a.subsets, seed=a.seed, device=a.device,
+        progress=sys.stderr.isatty(), say=_progress(),
     )  # fmt: skip
     made = write_task_graph(graph, folder)
     print(f"{graph.question} ({graph.method})")
-    print_table(["from", "to", "value", "95 % interval", "adjusted p", "n"], edge_rows(graph))
+    print_table(*edge_rows(graph))
+    if graph.ranks_only:
+        print(RANKS)
+    if not graph.tested:
+        print(UNTESTED)
     if graph.control:
         print(f"control: {graph.control['what']}: {graph.control['value']:.4f} "
               f"({graph.control['low']:.4f} to {graph.control['high']:.4f}); "
@@ -174,9 +180,9 @@ def info(a: Namespace) -> None:
     if a.methods:
         listed = methods()
         print_table(
-            ["what", "name", "does", "reference"],
-            [[kind, name, *entry.values()] for kind, table in listed.items()
-             for name, entry in table.items()],
+            ["what", "name", "does", "reference", "question", "family"],
+            [[kind, name, *entry.values(), *[""] * (4 - len(entry))]
+             for kind, table in listed.items() for name, entry in table.items()],
         )  # fmt: skip
         _write_json(a.json, listed)
         return

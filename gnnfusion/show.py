@@ -47,13 +47,35 @@ def score_rows(metrics: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def edge_rows(graph: TaskGraph) -> list[list[str]]:
-    """Rows (from, to, value, interval, p, n) of all pairs of a task graph, largest first."""
-    return [
-        [e.source, e.target, f"{e.value:.4f}", f"{e.low:.4f} to {e.high:.4f}",
-         f"{e.p_adjusted:.4f}" + (" *" if e.significant else ""), str(e.n)]
-        for e in graph.edges(significant_only=False)
-    ]  # fmt: skip
+def edge_rows(graph: TaskGraph) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of all pairs of a task graph, largest first.
+
+    There is a column for each interval and for the test where the method has them. Where only the
+    order within a target means something, pairs are by target and place in it.
+    """
+    level = f"{100 * graph.level:.0f} %"
+    head = ["from", "to", "value", *(f"{level} {name}" for name in graph.intervals)]
+    edges, place = graph.edges(significant_only=False), {t: n for n, t in enumerate(graph.tasks)}
+    if graph.tested:
+        head.append("adjusted p")
+    if graph.ranks_only:
+        head.append("place in target")
+        edges.sort(key=lambda e: place[e.target])  # stable: largest first within a target
+    ranks, rows = graph.ranks, []
+    for e in edges:
+        at = place[e.source], place[e.target]
+        row = [e.source, e.target, f"{e.value:.4f}"]
+        row += [_interval(low[at], high[at]) for low, high in graph.intervals.values()]
+        if graph.tested:
+            row.append(f"{e.p_adjusted:.4f}" + (" *" if e.significant else ""))
+        if graph.ranks_only:
+            row.append("" if e.derived else f"{ranks[at]:g}")
+        rows.append([*row, str(e.n)])
+    return [*head, "n"], rows
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if low != low else f"{low:.4f} to {high:.4f}"
 
 
 def comparison_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -84,20 +106,29 @@ def _percent(value: float | None) -> str:
 
 
 def methods() -> dict[str, dict[str, dict[str, str]]]:
-    """Every method by what it is for and its name: a summary and a reference."""
+    """Every method by what it is for and its name: a summary and a reference.
+
+    Of a method of relatedness also its question and family.
+    """
     from gnnfusion.nn.fusion import FUSIONS
     from gnnfusion.nn.sharing import SHARINGS
+    from gnnfusion.relatedness.estimators import METHODS
     from gnnfusion.training.balancing import BALANCINGS
 
     tables: dict[str, Mapping[str, Method]] = {
         "fusion": FUSIONS,
         "sharing": SHARINGS,
         "balancing": BALANCINGS,
+        "relatedness": METHODS,
     }
     return {
-        kind: {n: {"summary": m.summary, "reference": m.reference} for n, m in table.items()}
-        for kind, table in tables.items()
+        kind: {n: _entry(method) for n, method in table.items()} for kind, table in tables.items()
     }
+
+
+def _entry(method: Method) -> dict[str, str]:
+    parts = ("summary", "reference", "question", "family")
+    return {part: getattr(method, part) for part in parts if hasattr(method, part)}
 
 
 def environment() -> dict[str, Any]:

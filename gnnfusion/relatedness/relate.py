@@ -13,7 +13,7 @@ from gnnfusion.errors import UsageError
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.methods import find_method, load_method
 from gnnfusion.nn.network import FusionNetwork
-from gnnfusion.relatedness.estimators import ESTIMATORS
+from gnnfusion.relatedness.estimators import ESTIMATORS, METHODS
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.probes import FILE, Probes, probe_interval
@@ -44,7 +44,7 @@ def relate(
     run
         A trained run or its folder.
     method
-        A name in `gnnfusion.relatedness.estimators.ESTIMATORS`, which says what each measures and
+        A name in `gnnfusion.relatedness.estimators.METHODS`, which says what each measures and
         which question it answers. ``evidence``: how much knowing label i lowers the loss of task j
         beyond the features. ``transfer`` is measured by many trainings instead: see
         `gnnfusion.relatedness.estimators.transfer.transfer_of`, which returns more than the graph.
@@ -52,7 +52,7 @@ def relate(
         Held-out rows to measure on.
     retrainings
         Train the run again with so many other seeds (kept in ``retrained/`` of the run folder),
-        for the interval over retraining; 0 leaves it out.
+        for the interval over retraining; 0 leaves it out. Not for ``labels`` and ``transfer``.
     seeds, jobs, subsets, say
         Of ``transfer`` alone: trainings of each task and pair, processes at once, random groups
         instead of pairs, and what is called with lines of progress.
@@ -69,13 +69,18 @@ def relate(
         The method is unknown or does not fit the run's fusion, or there are fewer than two tasks or
         no rows.
     """
+    needs = find_method(METHODS, "method", method).needs
+    if retrainings < 0:
+        raise UsageError(f"the number of retrainings must not be negative, not {retrainings}")
+    if retrainings and needs not in ("network", "training"):
+        why = "uses no network" if needs == "labels" else "trains with several seeds already"
+        raise UsageError(f"the method {method!r} {why}; leave out the retrainings")
     if method == "transfer":
         from gnnfusion.relatedness.estimators.transfer import transfer_of  # it imports Lightning
 
         return transfer_of(
             run, subsets=subsets, seeds=seeds, jobs=jobs, device=device, say=say
         ).graph()
-    needs = find_method(ESTIMATORS, "method", method).needs
     run = run if isinstance(run, Run) else Run.load(run)
     if method == "evidence":
         run.check_reads_labels()
@@ -88,7 +93,7 @@ def relate(
     if len(rows) == 0 and needs != "training":
         raise UsageError(f"there are no samples in {' and '.join(splits)}; name other --splits")
     graph = _estimate(run, store, method, rows, seed, device, progress)
-    if retrainings and needs != "labels":
+    if retrainings:
         runs = retrained(run, store, retrainings, progress=progress)
         values = [_estimate(r, store, method, rows, seed, device, progress).value for r in runs]
         graph = replace(graph, retrained=np.stack([graph.value, *values]))

@@ -12,19 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gnnfusion.errors import RunError, UsageError
+from gnnfusion.relatedness.questions import QUESTIONS
 from gnnfusion.whole import finite, write_json, write_text
 
 if TYPE_CHECKING:
     import networkx as nx
 
-QUESTIONS = (
-    "labels go together",
-    "label i informs j beyond the features",
-    "training with i helps j",
-)
-"""What a task graph can answer; figures and sentences never mix them."""
-
 FORMAT = 2
+GIVEN_MODEL, OVER_RETRAINING = "given the model", "over retraining"
+"""Names of the two intervals: what other rows, and what other seeds, would say."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +189,30 @@ class TaskGraph:
             nothing = np.full_like(self.value, np.nan)
             return nothing, nothing.copy()
         return t_interval(self.retrained, self.level)
+
+    @property
+    def intervals(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The intervals that there are, low and high ``[T, T]``, by what they speak of."""
+        found = {GIVEN_MODEL: (self.low, self.high), OVER_RETRAINING: self.over_retraining}
+        return {name: ends for name, ends in found.items() if np.isfinite(ends[0]).any()}
+
+    @property
+    def tested(self) -> bool:
+        """Whether the method has a test at all; without one there are no findings."""
+        return bool(np.isfinite(self.p_value).any())
+
+    @property
+    def ranks(self) -> np.ndarray:
+        """Place of each source among those of its target ``[T, T]``, 1 the largest; NaN if unknown.
+
+        Sources of the same value share their mean place; derived pairs have none.
+        """
+        from scipy.stats import rankdata
+
+        value = np.where(self._derived, np.nan, self.value)
+        known = np.isfinite(value)
+        # What is not known comes last, and so changes no place of the others.
+        return np.where(known, rankdata(np.where(known, -value, np.inf), axis=0), np.nan)
 
     @property
     def interpretable(self) -> bool:

@@ -23,7 +23,7 @@ from scipy.stats import ttest_1samp
 
 from gnnfusion.errors import RunError
 from gnnfusion.relatedness.agreement import spearman, split_half, z_pearson
-from gnnfusion.relatedness.task_graph import TaskGraph, t_interval
+from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.whole import finite, write_json
 
 FORMAT = 1
@@ -125,12 +125,12 @@ class Transfer:
     def graph(self, split: str | None = None) -> TaskGraph:
         """Gains of pairs as a task graph.
 
-        The interval is Student's over seeds: where the mean gain over all trainings on these rows
-        lies. The p-value is of a two-sided t-test of the seeds' gains against 0; NaN with one seed.
-        Other rows may say otherwise: neither speaks of them.
+        Its only interval is the one over retraining: where the mean gain over all trainings on
+        these rows lies. The p-value is of a two-sided t-test of the seeds' gains against 0; NaN
+        with one seed. Other rows may say otherwise: neither speaks of them.
         """
         values = self.pairs_per_seed(split)
-        low, high = t_interval(values)
+        nothing = np.full(values.shape[1:], np.nan)
         with warnings.catch_warnings():
             # One seed has no spread, and a pair that was not measured no mean: NaN says so.
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -152,8 +152,8 @@ class Transfer:
             method="transfer",
             question="training with i helps j",
             value=_mean(values),
-            low=low,
-            high=high,
+            low=nothing,
+            high=nothing,
             p_value=p_value,
             n=np.isfinite(values).sum(0),
             derived=self.derived,

@@ -11,27 +11,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOT_INTERPRETABLE = "not interpretable"
+RANKS = "only the order within a target means something, not the size of a value"
+UNTESTED = "the method has no test, so no pair is a finding"
 
 
 def subtitle(graph: TaskGraph) -> str:
-    """Method, sample sizes and confidence."""
+    """Method, sample sizes, confidence and names of the intervals."""
     assert graph.derived is not None
     tested = [e.n for e in graph.edges(significant_only=False) if not e.derived]
     low, high = (min(tested), max(tested)) if tested else (0, 0)
     sizes = f"n = {low}" if low == high else f"n = {low} to {high}"
-    return f"method {graph.method}, {sizes}, {100 * graph.level:.0f} % intervals"
+    said = f"method {graph.method}, {sizes}"
+    if graph.intervals:
+        said += f", {100 * graph.level:.0f} % intervals {' and '.join(graph.intervals)}"
+    return said
 
 
 def legend_line(graph: TaskGraph, style: str, extra: str = "") -> str:
-    """How to read the picture, in at most three lines."""
-    test = f"adjusted p > {graph.alpha:g}"
-    if style == "matrix":
-        lines = [f"pale and hatched: not significant ({test})"]
-    else:
-        lines = ["core and band of a line: near and far end of the interval"]
-        if any(e.value < graph.null for e in graph.edges()):
-            lines[0] += "; purple: below that of an unrelated pair"
-        lines.append(f"dashed and thin: not significant ({test})")
+    """How to read the picture, in at most four lines."""
+    lines = _matrix_lines(graph) if style == "matrix" else _network_lines(graph)
     if not graph.interpretable:
         lines = ["the control shows that these values mean nothing, so none counts as a finding"]
     assert graph.derived is not None
@@ -41,6 +39,32 @@ def legend_line(graph: TaskGraph, style: str, extra: str = "") -> str:
     if extra:
         lines.append(extra)
     return "\n".join(lines)
+
+
+def _matrix_lines(graph: TaskGraph) -> list[str]:
+    lines = [f"pale and hatched: not significant (adjusted p > {graph.alpha:g})"]
+    if not graph.tested:
+        lines = [UNTESTED]
+    if graph.ranks_only:
+        lines.insert(0, f"{RANKS};\ncolour: place of the source within its column")
+    if len(graph.intervals) > 1:
+        lines.append(f"small numbers: interval {', below it '.join(graph.intervals)}")
+    return lines
+
+
+def _network_lines(graph: TaskGraph) -> list[str]:
+    if not graph.tested:
+        lines = ["arrow: the source that ranks first for its target; " + UNTESTED]
+        return [RANKS, *lines] if graph.ranks_only else lines
+    several = len(graph.intervals) > 1
+    lines = ["core and band of a line: near and far end of " + (
+        "both intervals" if several else "the interval")]  # fmt: skip
+    if any(e.value < graph.null for e in graph.edges()):
+        lines[0] += "; purple: below that of an unrelated pair"
+    if graph.ranks_only:
+        lines.insert(0, RANKS)
+    lines.append(f"dashed and thin: not significant (adjusted p > {graph.alpha:g})")
+    return lines
 
 
 def unclear(figure: Figure, axes: Axes, graph: TaskGraph) -> None:

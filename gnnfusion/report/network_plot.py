@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,22 +39,25 @@ def plot_network(graph: TaskGraph, path: str | Path) -> Path:
     """Draw a task graph as a ring of tasks and the links between them.
 
     The width of a line is its value: the opaque core reaches to the end of the interval that is
-    nearer to "unrelated", the pale band to the farther end. Orange is above the value of an
-    unrelated pair, purple below. Pairs that are not significant are thin and dashed. Related
-    tasks stand next to each other.
+    nearer to "unrelated", the pale band to the farther end (of two intervals, the outermost).
+    Orange is above the value of an unrelated pair, purple below. Pairs that are not significant
+    are thin and dashed. Related tasks stand next to each other. Of a method without a test, an
+    arrow comes from the source that ranks first for its target.
 
     Returns
     -------
     Path
         The file.
     """
+    if not graph.tested:
+        graph = replace(graph, symmetric=False)  # whose first source a task is has a direction
     count = len(graph.tasks)
     side = 6.0 if count <= 6 else 7.5 if count <= 12 else 9.5
     high, under = 0.87 * side, 0.75
     height = high + under + 0.65
-    figure = new_figure(side, height)
+    figure = new_figure(1.12 * side, height)
     axes = figure.add_axes((0, under / height, 1, high / height))
-    axes.set(xlim=(-1.43, 1.43), ylim=(-1.25, 1.25))
+    axes.set(xlim=(-1.6, 1.6), ylim=(-1.25, 1.25))
     axes.axis("off")
     places = _ring(graph)
 
@@ -63,20 +67,26 @@ def plot_network(graph: TaskGraph, path: str | Path) -> Path:
         key=lambda e: -abs(e.value - graph.null),
     )
     rest = [e for e in found if not (e.significant and graph.interpretable)]
-    drawn, extra = sure[:MAX_EDGES], []
+    drawn, extra = sure[:MAX_EDGES], list[str]()
+    first = [] if graph.tested or not graph.interpretable else _first(graph, rest)
+    rest = [e for e in rest if e not in first]
     if len(sure) > MAX_EDGES:
         extra.append(f"the {MAX_EDGES} largest of {len(sure)} findings")
     if count > _FAINT_UP_TO and rest:
-        extra.append(f"{len(rest)} pairs that are not significant are left out")
+        what = "pairs that are not significant" if graph.tested else "other pairs"
+        extra.append(f"{len(rest)} {what} are left out")
         rest = []
     _derived(axes, graph, places)
     widest = 9.0 if count <= 6 else 7.0 if count <= 12 else 5.0
-    reach = max((abs(v - graph.null) for e in drawn for v in (e.low, e.high)), default=1.0) or 1.0
+    reach = max((abs(v - graph.null) for e in drawn for v in _ends(e)), default=1.0) or 1.0
     for edge in rest:
         _arrow(axes, graph, places, edge, FAINT, 0.8, 0.45, "--", 2)
+    for edge in first:
+        _arrow(axes, graph, places, edge, MORE, 2.0, 0.9, "-", 3)
     for edge in reversed(drawn):  # the largest on top
-        near, far = sorted(abs(v - graph.null) for v in (edge.low, edge.high))
-        if (edge.low - graph.null) * (edge.high - graph.null) <= 0:
+        low, high = _ends(edge)
+        near, far = sorted(abs(v - graph.null) for v in (low, high))
+        if (low - graph.null) * (high - graph.null) <= 0:
             near = 0.0
         colour = MORE if edge.value > graph.null else LESS
         _arrow(axes, graph, places, edge, colour, widest * far / reach, 0.4, "-", 3, head=False)
@@ -89,7 +99,7 @@ def plot_network(graph: TaskGraph, path: str | Path) -> Path:
                 fontweight="bold", color=INK)  # fmt: skip
     figure.text(0.5, 1 - 0.42 / height, subtitle(graph), ha="center", va="top", fontsize=8,
                 color=FAINT)  # fmt: skip
-    if not sure and graph.interpretable:
+    if not sure and graph.interpretable and graph.tested:
         extra.insert(0, "no pair is significant")
     figure.text(0.5, 0.08 / height, legend_line(graph, "network", "; ".join(extra)), ha="center",
                 va="bottom", fontsize=8, color=FAINT)  # fmt: skip
@@ -105,6 +115,20 @@ def _once(edges: list[Edge], graph: TaskGraph) -> list[Edge]:
     return [e for e in edges if order[e.source] < order[e.target]]
 
 
+def _ends(edge: Edge) -> tuple[float, float]:
+    """The outermost ends of the edge's intervals; its value where it has none."""
+    ends = np.array([edge.low, edge.high, edge.retrained_low, edge.retrained_high, edge.value])
+    known = ends[np.isfinite(ends)]
+    return float(known.min()), float(known.max())
+
+
+def _first(graph: TaskGraph, edges: list[Edge]) -> list[Edge]:
+    """Of each target the edges from the sources that rank first."""
+    ranks, place = graph.ranks, {t: n for n, t in enumerate(graph.tasks)}
+    best = np.nanmin(np.where(np.isfinite(ranks), ranks, np.inf), axis=0)
+    return [e for e in edges if ranks[place[e.source], place[e.target]] == best[place[e.target]]]
+
+
 def _ring(graph: TaskGraph) -> dict[str, Place]:
     """Places on a circle, tasks of strong pairs side by side."""
     count = len(graph.tasks)
@@ -114,7 +138,8 @@ def _ring(graph: TaskGraph) -> dict[str, Place]:
         from scipy.spatial.distance import squareform
 
         strength = np.nan_to_num(np.abs(graph.value - graph.null))
-        strength = np.where(graph.significant, strength, 0.0)
+        kept = graph.significant if graph.tested else graph.ranks == 1
+        strength = np.where(kept, strength, 0.0)
         strength = np.maximum(strength, strength.T)
         distance = 1 - strength / (strength.max() or 1.0)
         np.fill_diagonal(distance, 0.0)
@@ -199,7 +224,7 @@ def _derived(axes: Axes, graph: TaskGraph, places: Mapping[str, Place]) -> None:
 
 
 def _numbers(axes: Axes, graph: TaskGraph, places: Mapping[str, Place], edges: list[Edge]) -> None:
-    """Value and half width of the interval on each line, off its middle towards the bend."""
+    """Value and ends of the interval on each line, off its middle towards the bend."""
     reach = max((abs(e.value - graph.null) for e in edges), default=0.0)
     shown = digits(reach, graph.null)
     for edge in edges:
@@ -210,7 +235,8 @@ def _numbers(axes: Axes, graph: TaskGraph, places: Mapping[str, Place], edges: l
             (1 - t) ** 2 * p + 2 * t * (1 - t) * q + t**2 * r
             for p, q, r in zip(a, c, b, strict=True)
         )
-        said = f"{number(edge.value, shown)}±{number((edge.high - edge.low) / 2, shown)}"
+        low, high = (number(end, shown) for end in _ends(edge))
+        said = f"{number(edge.value, shown)} ({low} … {high})"
         axes.text(x, y, said, fontsize=7, ha="center", va="center", color=INK, zorder=8,
                   bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8,
                         "pad": 0.8})  # fmt: skip

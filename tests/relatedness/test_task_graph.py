@@ -195,3 +195,22 @@ def test_the_interval_over_retraining_is_students():
 def test_what_was_retrained_must_be_of_these_tasks():
     with pytest.raises(UsageError, match=r"`retrained` of a task graph must be \[seeds, 4, 4\]"):
         make(retrained=np.zeros((4, 4)))
+
+
+def test_places_are_within_a_target_and_derived_pairs_have_none():
+    value = np.array([[0, 3.0, 1, 1], [5, 0, 1, 2], [7, 1, 0, 3], [6, np.nan, 2, 0]])
+    derived = np.zeros((4, 4), bool)
+    derived[2, 0] = True
+    ranks = make(value=value, derived=derived).ranks
+    np.testing.assert_array_equal(ranks[:, 0], [np.nan, 2, np.nan, 1])
+    np.testing.assert_array_equal(ranks[:, 1], [1, np.nan, 2, np.nan])
+    np.testing.assert_array_equal(ranks[:, 2], [np.nan, 2, np.nan, 1])  # t0 derives, too
+    np.testing.assert_array_equal(ranks[:, 3], [3, 2, 1, np.nan])
+
+
+def test_intervals_are_named_and_left_out_where_there_are_none():
+    nothing = np.full((4, 4), np.nan)
+    assert list(make().intervals) == ["given the model"]
+    again = make(low=nothing, high=nothing, retrained=np.ones((3, 4, 4)))
+    assert list(again.intervals) == ["over retraining"]
+    assert not make(p_value=nothing).tested

@@ -67,7 +67,8 @@ def test_a_task_graph_has_intervals_and_tests_over_seeds():
     found = {(e.source, e.target): e for e in graph.edges()}
     assert set(found) == {("a", "b"), ("d", "c")}  # harm is a finding, too
     edge = found["a", "b"]
-    assert edge.low < 0.5 < edge.high
+    assert edge.retrained_low < 0.5 < edge.retrained_high
+    assert list(graph.intervals) == ["over retraining"]
     assert edge.n == 6
     values = transfer.pairs_per_seed()[:, 0, 1]
     assert edge.p_value == pytest.approx(ttest_1samp(values, 0).pvalue)
@@ -76,7 +77,7 @@ def test_a_task_graph_has_intervals_and_tests_over_seeds():
     assert graph.value[0, 1] == transfer.pairs()[0, 1]
     one = made(seeds=1).graph()
     assert np.isnan(one.p_value).all()
-    assert np.isnan(one.low).all()
+    assert one.intervals == {}
     assert np.isfinite(one.value[0, 1])
 
 

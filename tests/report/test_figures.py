@@ -145,6 +145,49 @@ def test_the_matrix_shows_value_interval_and_derived_pairs(texts, tmp_path):
     assert f"{graph.low[0, 2]:.2f} … {graph.high[0, 2]:.2f}" in texts[0]
 
 
+def test_both_intervals_stand_in_the_matrix_and_are_named(texts, tmp_path):
+    value = make(3).value
+    graph = make(3, retrained=value + np.linspace(-0.1, 0.1, 5)[:, None, None])
+    plot_matrix(graph, tmp_path / "m.png")
+    for low, high in graph.intervals.values():
+        assert f"{low[0, 2]:.2f} … {high[0, 2]:.2f}" in texts[0]
+    assert any("95 % intervals given the model and over retraining" in t for t in texts[0])
+    plot_network(graph, tmp_path / "n.png")
+    assert any("near and far end of both intervals" in t for t in texts[1])
+    edge = next(e for e in graph.edges() if e.significant)
+    ends = (edge.low, edge.high, edge.retrained_low, edge.retrained_high)
+    assert f"{edge.value:.2f} ({min(ends):.2f} … {max(ends):.2f})" in texts[1]
+
+
+def test_where_only_the_order_counts_colours_are_places_in_the_column(texts, tmp_path):
+    value = np.array([[0, 9.0, 0.1], [0.2, 0, 0.3], [0.1, 8.0, 0]])
+    graph = make(3, value=value, ranks_only=True, p_value=np.full((3, 3), np.nan))
+    shade, _ = matrix._colours(graph)
+    assert shade[1, 0] == shade[0, 1] == shade[1, 2] == 1  # the first of each column
+    assert shade[2, 0] == shade[2, 1] == shade[0, 2] == 0
+    for plot in (plot_matrix, plot_network):
+        plot(graph, tmp_path / "m.png")
+        assert any("only the order within a target means something" in t for t in texts[-1])
+        assert any("has no test, so no pair is a finding" in t for t in texts[-1])
+        assert not any("significant" in t for t in texts[-1])
+
+
+def test_without_a_test_arrows_come_from_the_first_source_of_each_target(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(
+        network_plot, "_arrow",
+        lambda axes, graph, places, edge, colour, *a, **k: drawn.append((edge, colour)),
+    )  # fmt: skip
+    value = np.array([[0, 0.9, 0.1], [0.9, 0, 0.3], [0.1, 0.3, 0]])
+    plot_network(
+        make(3, value=value, symmetric=True, ranks_only=True, p_value=np.full((3, 3), np.nan)),
+        tmp_path / "n.png",
+    )
+    first = {(e.source[-1], e.target[-1]) for e, colour in drawn if colour == canvas.MORE}
+    assert first == {("1", "0"), ("0", "1"), ("1", "2")}
+    assert len(drawn) == 6
+
+
 def test_nothing_estimated_can_be_drawn(tmp_path):
     gone = np.full((3, 3), np.nan)
     graph = make(3, value=gone, low=gone, high=gone, p_value=gone)

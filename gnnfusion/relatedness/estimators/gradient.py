@@ -65,9 +65,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         symmetric=True,
         unit="mean absolute cosine of gradients",
         ranks_only=True,
-        notes=(
-            f"n counts batches of {SIZE} rows; only the order within a target means something.",
-        ),
+        notes=(f"n counts batches of {SIZE} rows",),
     )
 
 

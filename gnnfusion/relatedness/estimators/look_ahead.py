@@ -88,5 +88,5 @@ def _graph(method: str, values: np.ndarray, schema: Schema, seed: int) -> TaskGr
         derived=kin,
         unit="share of j's loss in one step",
         ranks_only=True,
-        notes=("n counts probed steps; only the order within a target means something.",),
+        notes=("n counts probed steps",),
     )

@@ -106,5 +106,5 @@ def _graph(
         symmetric=True,
         unit=unit,
         ranks_only=True,
-        notes=("n counts rows, labelled or not; only the order within a target means something.",),
+        notes=("n counts rows, labelled or not",),
     )

@@ -1,0 +1,85 @@
+"""`gnnfusion relate` and `info --methods`: what they print, write and refuse."""
+
+import json
+
+import pytest
+from small_runs import small_config, small_store
+
+from gnnfusion.cli import main
+from gnnfusion.relatedness.estimators import METHODS
+from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.training.fit import train
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("relate")
+    store = small_store(
+        folder / "store", tasks=("regression", "binary", "regression", "regression")
+    )
+    train(store, folder / "run", small_config(epochs=1), logs=False)
+    return folder
+
+
+def call(capsys, code, *words):
+    capsys.readouterr()
+    try:
+        found = main([str(w) for w in words])
+    except SystemExit as done:
+        found = done.code
+    said = capsys.readouterr()
+    assert found == code, said.err
+    assert "Traceback" not in said.err
+    return said
+
+
+def test_both_intervals_are_printed_by_name(made, capsys, tmp_path):
+    words = ["--method", "residuals", "--retrainings", "2", "--device", "cpu", "-o", tmp_path]
+    said = call(capsys, 0, "relate", made / "run", *words).out
+    head = next(line for line in said.splitlines() if line.startswith("from"))
+    assert head.split("  ")[-1].strip() == "n"
+    assert "95 % given the model" in head
+    assert "95 % over retraining" in head
+    graph = TaskGraph.from_json(tmp_path / "task_graph_residuals.json")
+    assert graph.retrained.shape == (3, 4, 4)
+    low, high = graph.over_retraining
+    assert f"{low[0, 1]:.4f} to {high[0, 1]:.4f}" in said
+
+
+def test_where_only_the_order_counts_the_table_gives_places(made, capsys, tmp_path):
+    said = call(
+        capsys, 0, "relate", made / "run", "--method", "cka", "--device", "cpu", "-o", tmp_path
+    ).out
+    assert "only the order within a target means something" in said
+    assert "no pair is a finding" in said
+    lines = said.splitlines()
+    head = next(n for n, line in enumerate(lines) if line.startswith("from"))
+    assert "place in target" in lines[head]
+    assert "adjusted p" not in lines[head]
+    rows = [line.split() for line in lines[head + 1 : head + 13]]
+    assert [r[1] for r in rows] == sorted(r[1] for r in rows)
+    assert [r[-2] for r in rows] == ["1", "2", "3"] * 4
+
+
+def test_every_method_is_listed(capsys, tmp_path):
+    words = " ".join(call(capsys, 0, "relate", "--help").out.split())
+    assert f"one of {', '.join(METHODS)}" in words
+    said = call(capsys, 0, "info", "--methods", "--json", tmp_path / "m.json").out
+    listed = json.loads((tmp_path / "m.json").read_text())["relatedness"]
+    assert list(listed) == list(METHODS)
+    for name, method in METHODS.items():
+        assert listed[name]["question"] == method.question
+        assert listed[name]["family"] == method.family
+        line = next(x for x in said.splitlines() if x.startswith("relatedness") and name in x)
+        assert method.summary in line or any(method.summary in x for x in said.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--retrainings", "-1"], "retrainings must not be negative, not -1"),
+        (["--method", "labels", "--retrainings", "2"], "'labels' uses no network"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence(made, capsys, words, said):
+    assert said in call(capsys, 2, "relate", made / "run", *words).err
