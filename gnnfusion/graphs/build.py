@@ -22,7 +22,7 @@ from gnnfusion.graphs.build_report import REPORT, Problem, report_text
 from gnnfusion.graphs.store import GraphStore, pack_ids
 from gnnfusion.graphs.store_file import FORMAT, META, Stream, write_store
 from gnnfusion.samples.dependence import Derived, find_derived, undeclared
-from gnnfusion.samples.split import split_rows
+from gnnfusion.samples.split import split_groups, split_rows
 from gnnfusion.samples.table import Samples, read_samples
 from gnnfusion.samples.targets import LabelProblem, Targets, encode_targets
 from gnnfusion.schema import Modality, Schema
@@ -100,7 +100,10 @@ def build(
     if fitted is None:
         for derived in undeclared(schema, find_derived(targets, split)):
             problems.append(_derived_problem(schema, derived))
-    context = _context(schema, samples, problems)
+    extra = _context(schema, samples, problems)
+    groups = split_groups(schema, samples.frame, samples.ids) if fitted is None else None
+    if groups is not None:
+        extra["split/group"] = groups
     # Every setting and state comes before the first long extraction, so that mistakes show early.
     inputs = [_prepare(m, samples) for m in schema.modalities]
     states = [_state(i, split, fitted) for i in inputs]
@@ -121,7 +124,7 @@ def build(
     if fitted is None:
         _check_present(features, split)
     problems.sort(key=lambda p: p.row)
-    streams = _streams(samples, split, targets, features, context)
+    streams = _streams(samples, split, targets, features, extra)
     meta = {
         "schema": schema.to_dict(),
         "modalities": modalities,
@@ -278,9 +281,9 @@ def _streams(
     split: np.ndarray,
     targets: Mapping[str, Targets],
     features: Mapping[str, Features],
-    context: Mapping[str, np.ndarray],
+    extra: Mapping[str, np.ndarray],
 ) -> dict[str, Stream]:
-    arrays: dict[str, np.ndarray] = {**pack_ids(samples.ids), "split": split, **context}
+    arrays: dict[str, np.ndarray] = {**pack_ids(samples.ids), "split": split, **extra}
     for name, t in targets.items():
         arrays[f"y/{name}"], arrays[f"mask/{name}"] = t.values, t.mask
     streams = {}

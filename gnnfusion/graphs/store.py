@@ -11,6 +11,7 @@ A store is a folder with ``graphs.safetensors`` (tensors, read through a memory 
 ``mask/T``             uint8 ``[S]``; 1 where labelled
 ``id/bytes, id/ptr``   row ids, UTF-8
 ``split``              uint8 ``[S]``; index into ``SPLITS``
+``split/group``        int32 ``[S]``; rows that no split may part, where the schema groups them
 ``context/group``      int32 ``[S]``, with ``context/order`` float64 ``[S]``, if there is context
 ``edge/A/R/B``         given edges, int32 ``[2, E]`` local to their sample, with ``edgeptr/...``
                        and optionally ``edgeattr/...``
@@ -161,6 +162,26 @@ class GraphStore:
     def split(self) -> Tensor:
         """Split of each sample, uint8 ``[S]``, an index into ``SPLITS``."""
         return self.tensors["split"]
+
+    @property
+    def groups(self) -> Tensor | None:
+        """Group of each sample that no split may cut, int32 ``[S]``; None where there is none.
+
+        That of ``split.group``; else that of the context, which ends where a split begins.
+
+        Raises
+        ------
+        StoreError
+            The schema groups rows, and the store was built before stores kept that.
+        """
+        if "split/group" in self.tensors:
+            return self.tensors["split/group"]
+        if self.schema.split.column is None and self.schema.split.group is not None:
+            raise StoreError(
+                f"{self.path or 'the store'} does not hold the groups of column "
+                f"{self.schema.split.group!r}; build the store again"
+            )
+        return self.tensors.get("context/group")
 
     def rows(self, *splits: str) -> Tensor:
         """Rows of the named splits in order; of all samples if none is named."""

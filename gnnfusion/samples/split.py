@@ -47,6 +47,17 @@ def split_rows(schema: Schema, frame: pd.DataFrame, ids: Sequence[str]) -> np.nd
     return codes
 
 
+def split_groups(schema: Schema, frame: pd.DataFrame, ids: Sequence[str]) -> np.ndarray | None:
+    """Group of each row that a split never cuts, int32 ``[S]``; None where the schema names none.
+
+    A row without a group is its own, as in `split_rows`.
+    """
+    if schema.split.column is not None or schema.split.group is None:
+        return None
+    names = np.asarray(_groups(frame, schema.split.group, ids), dtype=object).astype(str)
+    return np.unique(names, return_inverse=True)[1].astype(np.int32)
+
+
 def _cells(frame: pd.DataFrame, column: str, what: str) -> list[Any]:
     if column not in frame.columns:
         known = ", ".join(map(str, frame.columns))

@@ -21,7 +21,7 @@ from gnnfusion.training.fit import fit
 def fold_splits(
     store: GraphStore,
     folds: int,
-    groups: np.ndarray | None = None,
+    groups: np.ndarray | Tensor | None = None,
     *,
     over: tuple[str, ...] = ("train", "valid"),
     seed: int = 0,
@@ -35,7 +35,8 @@ def fold_splits(
     folds
         How many; with `groups`, at most as many as there are groups.
     groups
-        ``[S]``; a group is never cut. By default each row is its own.
+        ``[S]``; a group is never cut. By default those of the store; without any, each row is
+        its own.
     over
         Splits that take part; all other rows keep their split.
     seed
@@ -44,6 +45,7 @@ def fold_splits(
     from sklearn.model_selection import GroupKFold
 
     rows = store.rows(*over).numpy()
+    groups = store.groups if groups is None else groups
     group = rows if groups is None else np.asarray(groups)[rows]
     if len(np.unique(group)) < folds:
         raise UsageError(f"{folds} folds need at least as many groups, not {len(np.unique(group))}")
@@ -59,7 +61,7 @@ def cross_validate(
     store: GraphStore,
     config: TrainConfig,
     folds: int = 5,
-    groups: np.ndarray | None = None,
+    groups: np.ndarray | Tensor | None = None,
     *,
     over: tuple[str, ...] = ("train", "valid"),
     seed: int = 0,

@@ -16,6 +16,7 @@ from PIL import Image
 
 from gnnfusion.errors import DataError, SchemaError, StoreError
 from gnnfusion.graphs.build import build
+from gnnfusion.graphs.store import GraphStore
 from gnnfusion.samples.infer import infer_schema
 from gnnfusion.schema import Context, Modality, Schema, Split, Task
 
@@ -193,6 +194,21 @@ def test_new_rows_may_lack_a_modality_throughout(table):
     assert len(new.nodes("picture").x) == 0
 
 
+def test_groups_of_the_split_are_stored_and_an_older_store_says_that_it_lacks_them(table):
+    rows = frame(60).astype({"video": object})
+    rows.loc[3:4, "video"] = None
+    rows.to_csv(table / "t.csv", index=False)
+    store = build(schema(table, split=Split(group="video")), table / "store", progress=False)
+    group = store.groups.tolist()
+    assert group.count(group[3]) == group.count(group[4]) == 1
+    for a in range(5, 60):
+        assert [group[a] == g for g in group[5:]] == [rows.video[a] == v for v in rows.video[5:]]
+    older = {name: store.tensors[name] for name in store.tensors if name != "split/group"}
+    with pytest.raises(StoreError, match="groups of column 'video'; build the store again"):
+        _ = GraphStore(store.meta, older).groups
+    assert build(schema(table), table / "plain", progress=False).groups is None
+
+
 def test_context_is_stored_by_group_and_order(table):
     rows = frame(60)
     rows["video"] = rows["video"].astype(object)
@@ -206,7 +222,7 @@ def test_context_is_stored_by_group_and_order(table):
         split=Split(ratios={"train": 1.0}),
     )
     store = build(s, table / "store", progress=False)
-    group = store.tensors["context/group"].tolist()
+    group = store.groups.tolist()
     assert group.count(group[3]) == group.count(group[4]) == 1
     for a in range(5, 30):
         for b in range(a):

@@ -40,6 +40,13 @@ def test_folds_over_all_rows_and_of_one_seed():
     assert not all(torch.equal(a, b) for a, b in zip(all_rows, other, strict=True))
 
 
+def test_folds_keep_the_groups_of_the_store():
+    group = torch.arange(len(STORE), dtype=torch.int32) // 7
+    grouped = GraphStore(STORE.meta, {**STORE.tensors, "split/group": group})
+    for split in fold_splits(grouped, 3):
+        assert not set(group[split == 0].tolist()) & set(group[split == 1].tolist())
+
+
 def test_too_few_groups_are_said():
     with pytest.raises(UsageError, match="5 folds need at least as many groups, not 2"):
         list(fold_splits(STORE, 5, np.arange(len(STORE)) % 2))
