@@ -13,6 +13,7 @@ from gnnfusion.errors import UsageError
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.methods import find_method, load_method
 from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine, estimable
 from gnnfusion.relatedness.estimators import ESTIMATORS, METHODS
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.config import TrainConfig
@@ -122,9 +123,27 @@ def estimate(
 def _estimate(
     run: Run, store: GraphStore, method: str, rows: Tensor, seed: int, device: str, progress: bool
 ) -> TaskGraph:
+    if method == "combined":
+        return _combined(run, store, rows, seed, device)
     if ESTIMATORS[method].needs == "training":
         return estimate(method, None, store, rows, seed, probes_of(run, store, progress=progress))
     return estimate(method, run.network(device), store, rows, seed)
+
+
+def _combined(run: Run, store: GraphStore, rows: Tensor, seed: int, device: str) -> TaskGraph:
+    """The combination of all that fit the run and need no further training."""
+    network, graphs = run.network(device), {}
+    probes = Probes.load(run.path / FILE) if (run.path / FILE).is_file() else None
+    for method in SINGLE_TRAINING:
+        if probes is None and ESTIMATORS[method].needs == "training":
+            continue
+        try:
+            if method == "evidence":
+                run.check_reads_labels()
+            graphs[method] = estimate(method, network, store, rows, seed, probes)
+        except UsageError:
+            continue
+    return combine(estimable(graphs))
 
 
 def probes_of(run: Run, store: GraphStore, *, progress: bool = False) -> Probes:

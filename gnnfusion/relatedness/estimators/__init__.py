@@ -74,6 +74,10 @@ ESTIMATORS = {
 
 METHODS = {
     **ESTIMATORS,
+    "combined": Estimator(
+        "gnnfusion.relatedness.combined", "mean over families of what one training tells", "",
+        "combined", HELPS, "network",
+    ),
     "transfer": Estimator(
         f"{__name__}.transfer", "fall of loss j when i is trained on, too: measured by training",
         f"{ARXIV}/1905.07553", "transfer", HELPS, "trainings",
