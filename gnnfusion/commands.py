@@ -128,6 +128,8 @@ def relate(a: Namespace) -> None:
         print(f"control: {graph.control['what']}: {graph.control['value']:.4f} "
               f"({graph.control['low']:.4f} to {graph.control['high']:.4f}); "
               f"{graph.control['verdict']}")  # fmt: skip
+    for name, control in graph.controls.items():
+        print(f"control ({name.replace('_', ' ')}): {control['sentence']}")
     for note in graph.notes:
         print(note)
     for name, path in made.items():

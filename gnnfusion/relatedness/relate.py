@@ -14,6 +14,7 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.methods import find_method, load_method
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine, estimable
+from gnnfusion.relatedness.controls import probes_of_weights, run_controls, seed_agreement
 from gnnfusion.relatedness.estimators import ESTIMATORS, METHODS
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.config import TrainConfig
@@ -30,6 +31,7 @@ def relate(
     *,
     splits: tuple[str, ...] = ("valid", "test"),
     retrainings: int = 0,
+    controls: bool = True,
     seeds: int = 5,
     jobs: int | None = None,
     subsets: int = 0,
@@ -54,6 +56,9 @@ def relate(
     retrainings
         Train the run again with so many other seeds (kept in ``retrained/`` of the run folder),
         for the interval over retraining; 0 leaves it out. Not for ``labels`` and ``transfer``.
+    controls
+        Hold the graph to `gnnfusion.relatedness.controls`, which takes a few times as long as the
+        method itself.
     seeds, jobs, subsets, say
         Of ``transfer`` alone: trainings of each task and pair, processes at once, random groups
         instead of pairs, and what is called with lines of progress.
@@ -79,9 +84,11 @@ def relate(
     if method == "transfer":
         from gnnfusion.relatedness.estimators.transfer import transfer_of  # it imports Lightning
 
-        return transfer_of(
+        graph = transfer_of(
             run, subsets=subsets, seeds=seeds, jobs=jobs, device=device, say=say
         ).graph()
+        assert graph.retrained is not None
+        return replace(graph, controls=seed_agreement(graph.retrained)) if controls else graph
     run = run if isinstance(run, Run) else Run.load(run)
     if method == "evidence":
         run.check_reads_labels()
@@ -98,7 +105,7 @@ def relate(
         runs = retrained(run, store, retrainings, progress=progress)
         values = [_estimate(r, store, method, rows, seed, device, progress).value for r in runs]
         graph = replace(graph, retrained=np.stack([graph.value, *values]))
-    return graph
+    return _controlled(graph, run, store, rows, seed, device) if controls else graph
 
 
 def estimate(
@@ -128,6 +135,23 @@ def _estimate(
     if ESTIMATORS[method].needs == "training":
         return estimate(method, None, store, rows, seed, probes_of(run, store, progress=progress))
     return estimate(method, run.network(device), store, rows, seed)
+
+
+def _controlled(
+    graph: TaskGraph, run: Run, store: GraphStore, rows: Tensor, seed: int, device: str
+) -> TaskGraph:
+    """The graph with its controls."""
+    method, needs = graph.method, METHODS[graph.method].needs
+
+    def again(network: FusionNetwork | None, store: GraphStore) -> TaskGraph:
+        probes = None
+        if needs == "training" and network is not None:
+            probes = probes_of_weights(network, store, run.config.batch_size, seed)
+        return estimate(method, network, store, rows, seed, probes)
+
+    network = None if needs == "labels" else run.network(device)
+    repeated = again if method in ESTIMATORS else None
+    return replace(graph, controls=run_controls(graph, network, store, rows, seed, repeated))
 
 
 def _combined(run: Run, store: GraphStore, rows: Tensor, seed: int, device: str) -> TaskGraph:

@@ -85,6 +85,9 @@ class TaskGraph:
     control
         What the method was checked against, as plain values. ``interpretable: False`` makes
         figures and the report say "not interpretable".
+    controls
+        Further controls by name (`gnnfusion.relatedness.controls`): plain values, with a
+        ``sentence`` that says what came out.
     notes
         Sentences that belong beside every figure.
 
@@ -111,6 +114,7 @@ class TaskGraph:
     level: float = 0.95
     alpha: float = 0.05
     control: Mapping[str, Any] = field(default_factory=dict)
+    controls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -141,15 +145,8 @@ class TaskGraph:
             if values.ndim != 3 or values.shape[1:] != (count, count):
                 raise UsageError(f"`retrained` of a task graph must be [seeds, {count}, {count}]")
             object.__setattr__(self, "retrained", values)
-        object.__setattr__(
-            self,
-            "control",
-            {
-                # NumPy numbers as Python ones, which JSON needs.
-                k: finite(v.item() if isinstance(v, np.generic) else v)
-                for k, v in self.control.items()
-            },
-        )
+        object.__setattr__(self, "control", _plain(self.control))
+        object.__setattr__(self, "controls", {k: _plain(v) for k, v in self.controls.items()})
 
     @property
     def p_adjusted(self) -> np.ndarray:
@@ -325,6 +322,7 @@ class TaskGraph:
             "significant": self.significant.tolist(),
             "derived": self._derived.tolist(),
             "control": dict(self.control),
+            "controls": {k: dict(v) for k, v in self.controls.items()},
             "notes": list(self.notes),
         }
 
@@ -357,6 +355,7 @@ class TaskGraph:
                 level=values["level"],
                 alpha=values["alpha"],
                 control=values["control"],
+                controls=values.get("controls", {}),
                 notes=tuple(values["notes"]),
                 **matrices,
             )
@@ -380,6 +379,11 @@ class TaskGraph:
         if not isinstance(values, Mapping):
             raise RunError(f"{path} is not a task graph; run relate again")
         return cls.from_dict(values)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """NumPy numbers as Python ones, and no NaN, as JSON needs it."""
+    return {k: finite(v.item() if isinstance(v, np.generic) else v) for k, v in values.items()}
 
 
 def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

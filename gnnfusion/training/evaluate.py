@@ -15,7 +15,7 @@ from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.schema import Task
-from gnnfusion.training.evidence import kin_matrix, others_shown
+from gnnfusion.training.evidence import kin_matrix, only_shown, others_shown
 from gnnfusion.training.metrics import score
 from gnnfusion.training.objective import sample_losses
 
@@ -87,13 +87,14 @@ def loss_table(
     shown
         Place of the task whose label is known wherever it is there; None: nothing is known.
     """
+    only = None if shown is None else partial(only_shown, task=shown)
+    return losses_of(network, store, rows, outputs(network, store, rows, only))
 
-    def only(masks: Tensor) -> Tensor:
-        visible = torch.zeros_like(masks)
-        visible[:, shown] = masks[:, shown]
-        return visible
 
-    found = outputs(network, store, rows, None if shown is None else only)
+def losses_of(
+    network: FusionNetwork, store: GraphStore, rows: Tensor, found: dict[str, Tensor]
+) -> np.ndarray:
+    """Loss ``[n, T]`` of outputs on `rows` under the store's labels, NaN where unlabelled."""
     result = np.full((len(rows), len(found)), np.nan)
     for place, (task, out) in enumerate(found.items()):
         known = store.mask(task)[rows]

@@ -61,6 +61,13 @@ def draw_shown(masks: Tensor, kin: Tensor, share: float, generator: torch.Genera
     return shown & left
 
 
+def only_shown(masks: Tensor, task: int) -> Tensor:
+    """The task's labels wherever they are known, and no other, bool ``[B, T]``."""
+    shown = torch.zeros_like(masks)
+    shown[:, task] = masks[:, task]
+    return shown
+
+
 def others_shown(masks: Tensor, kin: Tensor, task: int) -> Tensor:
     """All known labels but the task's own and its kin's, bool ``[B, T]``."""
     return masks & ~kin[task]

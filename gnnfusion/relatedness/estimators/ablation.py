@@ -18,18 +18,19 @@ rows). Intervals are bootstraps over rows. Cost: T (T - 1), or T, passes over th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gnnfusion.errors import UsageError
-from gnnfusion.graphs.batch import GraphBatch
+from gnnfusion.graphs.batch import GraphBatch, topology_of
 from gnnfusion.graphs.store import GraphStore
-from gnnfusion.graphs.topology import TASK, Edges
+from gnnfusion.graphs.topology import TASK, Edges, EdgeType
 from gnnfusion.nn.fusion.graph import GraphFusion
 from gnnfusion.nn.network import RELATES, FusionNetwork, SharedNetwork
 from gnnfusion.relatedness.estimators import INFORMS
@@ -66,19 +67,58 @@ def estimate_ablation_total(
     return _graph("ablation_total", network, store, rows, seed, table)
 
 
+def total_rise(network: FusionNetwork, store: GraphStore, rows: Tensor) -> np.ndarray:
+    """The values of `estimate_ablation_total` alone ``[T, T]``, without intervals and tests."""
+    _check(network)
+    base = loss_table(network, store, rows).mean(0, where=store.masks[rows].numpy())
+    found = np.full((len(base), len(base)), np.nan)
+    for i in range(len(base)):
+        with cut(network, i):
+            after = loss_table(network, store, rows).mean(0, where=store.masks[rows].numpy())
+        found[i] = (after - base) / base
+    return np.where(kin_matrix(store.schema).numpy(), np.nan, found)
+
+
 @contextmanager
 def cut(network: FusionNetwork, source: int, target: int | None = None) -> Iterator[None]:
     """Within the block, no message goes from one task node to another, or to anything."""
+    if target is None:
+        with _without(network, lambda kind, i, j: i == source if kind[0] == TASK else None):
+            yield
+    else:
+        count = len(network.schema.tasks)
+        pairs = np.zeros((count, count), dtype=bool)
+        pairs[source, target] = True
+        with cut_pairs(network, pairs):
+            yield
+
+
+@contextmanager
+def cut_pairs(network: FusionNetwork, pairs: np.ndarray) -> Iterator[None]:
+    """Within the block, no message goes from task node i to j where ``pairs[i, j]``."""
+    lost = torch.as_tensor(pairs)
+    with _without(network, lambda kind, i, j: lost.to(i.device)[i, j] if kind == RELATES else None):
+        yield
+
+
+Gone = Callable[[EdgeType, Tensor, Tensor], Tensor | None]
+
+
+@contextmanager
+def _without(network: FusionNetwork, gone: Gone) -> Iterator[None]:
+    """Within the block, batches lack the edges ``[E]`` that `gone` marks; of None, they lose none.
+
+    It is asked with the relation and the places of the tasks at both ends, which mean nothing where
+    an end is no task node.
+    """
 
     def without(module: object, args: tuple[Any, ...]) -> tuple[Any, ...]:
         batch: GraphBatch = args[0]
         count = len(batch.tasks)
         edges = {}
         for kind, these in batch.edges.items():
-            if kind[0] == TASK and (target is None or kind == RELATES):
-                out = these.index[0] % count == source
-                if target is not None:
-                    out &= these.index[1] % count == target
+            out = gone(kind, these.index[0] % count, these.index[1] % count)
+            if out is not None:
                 attr = None if these.attr is None else these.attr[~out]
                 these = Edges(these.index[:, ~out], attr)
             edges[kind] = these
@@ -89,6 +129,20 @@ def cut(network: FusionNetwork, source: int, target: int | None = None) -> Itera
         yield
     finally:
         handle.remove()
+
+
+def relates(network: FusionNetwork, store: GraphStore) -> bool:
+    """Whether messages go along edges from task node to task node."""
+    graph = isinstance(network, SharedNetwork) and isinstance(network.fusion, GraphFusion)
+    return graph and network.reads_labels and has_relates(store)
+
+
+def has_relates(store: GraphStore) -> bool:
+    """Whether the topology joins task nodes."""
+    specs = {m: store.spec(m) for m in store.schema.modality_names}
+    context = store.schema.context is not None
+    kinds = topology_of(store).types(specs, len(store.schema.tasks), context, store.given_types)
+    return RELATES in kinds
 
 
 def _check(network: FusionNetwork) -> None:

@@ -19,6 +19,7 @@ from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.fusion.graph import GraphFusion
 from gnnfusion.nn.network import RELATES, FusionNetwork, SharedNetwork
+from gnnfusion.relatedness.estimators.ablation import has_relates
 from gnnfusion.relatedness.estimators.evidence import paired_gain
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import loss_table
@@ -74,10 +75,7 @@ def _check(network: FusionNetwork, store: GraphStore) -> None:
             "tasks of different groups share no network, so there is no attention among all; "
             "use --method labels or evidence"
         )
-    if RELATES not in topology_of(store).types(
-        {m: store.spec(m) for m in store.schema.modality_names}, len(store.schema.tasks),
-        store.schema.context is not None, store.given_types,
-    ):  # fmt: skip
+    if not has_relates(store):
         raise UsageError("the topology has no `relates`, so no attention between tasks")
 
 

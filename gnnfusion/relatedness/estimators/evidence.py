@@ -9,21 +9,39 @@ are one-sided sign-flip tests of the paired differences.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from torch import Tensor
 
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.training.evaluate import loss_table
-from gnnfusion.training.evidence import kin_matrix
+from gnnfusion.training.evaluate import loss_table, losses_of, outputs
+from gnnfusion.training.evidence import kin_matrix, only_shown
 
 DRAWS = 2000
 FLIPS = 10_000  # the least p-value is 1 / FLIPS: 90 pairs (10 tasks) stay testable after adjustment
 
 
-def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
-    """Evidence of every ordered pair of tasks on `rows`."""
+def estimate(
+    network: FusionNetwork,
+    store: GraphStore,
+    rows: Tensor,
+    seed: int,
+    told: GraphStore | None = None,
+) -> TaskGraph:
+    """Evidence of every ordered pair of tasks on `rows`.
+
+    Parameters
+    ----------
+    network, store, rows
+        What is measured; the store's labels are those that are scored.
+    seed
+        Of the bootstrap and the flips of signs.
+    told
+        The same samples with the labels that are shown; the store's own by default.
+    """
     tasks = store.schema.task_names
     kin = kin_matrix(store.schema).numpy()
     masks = store.masks[rows].numpy()
@@ -32,14 +50,15 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     value, low, high, p_value = (np.full((count, count), np.nan) for _ in range(4))
     sizes = np.zeros((count, count), dtype=int)
     for i in range(count):
-        told = loss_table(network, store, rows, i)
+        shown = outputs(network, told or store, rows, partial(only_shown, task=i))
+        after = losses_of(network, store, rows, shown)
         for j in range(count):
             both = masks[:, i] & masks[:, j]
             sizes[i, j] = both.sum()
             if i == j or kin[i, j] or sizes[i, j] < 2:
                 continue
             rng = np.random.default_rng([seed, i, j])
-            result = paired_gain(base[both, j], told[both, j], rng)
+            result = paired_gain(base[both, j], after[both, j], rng)
             value[i, j], low[i, j], high[i, j], p_value[i, j] = result
     return TaskGraph(
         tasks=tasks,
