@@ -13,6 +13,7 @@ from jsonargparse import Namespace
 from gnnfusion import __version__, commands
 from gnnfusion.errors import GnnFusionError
 from gnnfusion.relatedness.estimators import METHODS
+from gnnfusion.training.compare.config import WeightSearch
 from gnnfusion.training.config import TrainConfig
 
 # Flags that have a shorter name in `train`.
@@ -136,6 +137,9 @@ def _compare(p: ArgumentParser) -> None:
     p.add_argument("--jobs", type=int | None, default=None, help="processes; one a core by default")
     p.add_argument("--budget", type=float | None, default=None,
                    help="seconds after which no training is started")  # fmt: skip
+    p.add_argument("--search", type=str, default="none",
+                   help="weights: cross-validate weights of the tasks' losses, too")  # fmt: skip
+    p.add_class_arguments(WeightSearch, "weights")
     p.add_class_arguments(TrainConfig, "base")
 
 

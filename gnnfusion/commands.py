@@ -141,8 +141,9 @@ def relate(a: Namespace) -> None:
 def compare(a: Namespace) -> None:
     from gnnfusion.report.comparison import plot_comparison
     from gnnfusion.show import comparison_rows, methods, print_table
-    from gnnfusion.training.compare.compare import RESULT
+    from gnnfusion.training.compare.compare import RESULT, WEIGHTS
     from gnnfusion.training.compare.compare import compare as compare_methods
+    from gnnfusion.training.compare.config import WeightSearch
 
     known = methods()
     names = {
@@ -150,17 +151,25 @@ def compare(a: Namespace) -> None:
         for kind in ("fusion", "sharing", "balancing")
     }
     base, out = TrainConfig.from_dict(a["base"].as_dict()), Path(a.out)
+    if a.search not in ("none", "weights"):
+        raise UsageError(f"unknown search {a.search!r}; use weights or none")
+    weights = WeightSearch(**a["weights"].as_dict()) if a.search == "weights" else None
     print(f"every method: {a.trials} trials of at most {a.trial_seconds:g} s, {a.seeds} seeds",
           file=sys.stderr)  # fmt: skip
+    if weights is not None:
+        print(f"weights: at most {weights.candidates} vectors in {weights.folds} folds, each at "
+              f"most {a.trial_seconds:g} s", file=sys.stderr)  # fmt: skip
     result = compare_methods(
         _store(a.store), out, **names, seeds=a.seeds, trials=a.trials, base=base, jobs=a.jobs,
-        trial_seconds=a.trial_seconds, budget=a.budget, say=_progress(),
+        trial_seconds=a.trial_seconds, budget=a.budget, weights=weights, say=_progress(),
     )  # fmt: skip
     head, rows = comparison_rows(result)
     print_table(head, rows)
     for name, reason in result["left_out"].items():
         print(f"left out: {name}: {reason}")
     print(result["verdict"])
+    if result.get("weight_search", {}).get("weights"):
+        print(f"weights: {out / WEIGHTS}")
     print(f"figure: {plot_comparison(result, out / 'compare.png')}")
     print(f"results: {out / RESULT}")
 

@@ -139,6 +139,14 @@ def test_relate_writes_graph_and_figures(made, capsys, tmp_path, method):
     assert list(tmp_path.rglob("*.png"))
 
 
+def test_an_unknown_search_or_sampler_is_bad_usage(made, capsys):
+    call = ["compare", made / "store", "-o", made / "compare", "--search"]
+    assert "unknown search 'lr'; use weights or none" in failure(capsys, [*call, "lr"], 2)
+    said = failure(capsys, [*call, "weights", "--weights.sampler", "best"], 2)
+    assert "unknown weights.sampler 'best'; use one of auto, grid, optuna, random" in said
+    assert not (made / "compare").exists()
+
+
 def test_init_writes_a_schema_that_builds(made, capsys, tmp_path):
     out = success(
         capsys, ["init", made / "t.csv", "--tasks", "mood,y", "--id", "id", "-o", made / "g.yaml"]

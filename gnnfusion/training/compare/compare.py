@@ -15,6 +15,7 @@ import numpy as np
 from gnnfusion.errors import DataError, RunError, UsageError
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.training.baselines import BASELINES, baseline
+from gnnfusion.training.compare.config import WeightSearch
 from gnnfusion.training.compare.plan import (
     Candidate,
     Trial,
@@ -25,11 +26,13 @@ from gnnfusion.training.compare.plan import (
 )
 from gnnfusion.training.compare.pool import Say, run_all
 from gnnfusion.training.compare.summary import summarize
+from gnnfusion.training.compare.weights import SUFFIX, judge_weights, search_weights, weighable
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evidence import kin_matrix
 from gnnfusion.whole import finite, write_json
 
 RESULT = "compare.json"
+WEIGHTS = "weights.json"
 SEARCH_SEED = 1_000_003  # apart from the seeds of final trainings, which are 0, 1, …
 
 
@@ -47,6 +50,7 @@ def compare(
     jobs: int | None = None,
     budget: float | None = None,
     baselines: Sequence[str] = BASELINES,
+    weights: WeightSearch | None = None,
     say: Say | None = None,
 ) -> dict[str, Any]:
     """Compare methods fairly, and write ``compare.json``.
@@ -75,10 +79,14 @@ def compare(
     jobs
         Processes at once; by default one for every core, each with one thread.
     budget
-        Seconds after which no training is started. Half of it at most goes to the search; methods
-        are then compared on the trials and seeds that all of them have.
+        Seconds after which no training is started. Half of it at most goes to the search (a third
+        to that of settings and a third to that of weights, if both); methods are then compared on
+        the trials and seeds that all of them have.
     baselines
         Simple readers beside the methods: linear, boosting.
+    weights
+        Search the weights of the tasks' losses by cross-validation over train + valid, too, for the
+        first method that has static ones: one row more, with that method's settings.
     say
         Called with a line of progress, the finished and all trials of the phase.
 
@@ -86,12 +94,16 @@ def compare(
     -------
     dict
         What ``compare.json`` holds: that of `summarize`, ``settings`` chosen, ``configs``,
-        ``left_out`` with reasons, and counts; None where a number is not defined.
+        ``left_out`` with reasons, and counts; None where a number is not defined. With `weights`
+        also ``weight_search``, as `search_weights` returns it with the ``difference`` that the
+        weights make on test; the weights alone are in ``weights.json``.
 
     Raises
     ------
     UsageError
-        Counts below one, or methods that do not fit.
+        Counts below one, methods that do not fit, or none whose weights can be searched.
+    MissingExtraError
+        Weights are to be searched by Optuna, which is not installed.
     DataError
         No validation or test rows.
     RunError
@@ -121,13 +133,14 @@ def compare(
         return None if budget is None else began + share * budget
 
     settings = draws(trials, SEARCH_SEED)
+    weighed = None if weights is None else weighable(methods, store.schema.tasks, weights)
     searched = {
         (m.name, n): Trial(candidate=m.name, config=replace(
             with_settings(m.config, s), seed=SEARCH_SEED, max_seconds=trial_seconds
         ), final=False)
         for n, s in enumerate(settings) for m in methods
     }  # fmt: skip
-    results = run(list(searched.values()), deadline=deadline(0.5))
+    results = run(list(searched.values()), deadline=deadline(1 / 2 if weights is None else 1 / 3))
     by_trial = {place: results.get(t.key) for place, t in searched.items()}
     reached = _all_have(by_trial, methods, trials, "one trial of its settings")
     chosen: dict[str, int] = {}
@@ -139,10 +152,22 @@ def compare(
         else:
             left_out[method.name] = str(found[0]["failed"]) if found[0] else ""
     methods = [m for m in methods if m.name in chosen]
+    found_weights: dict[str, Any] | None = None
+    if weights is not None and weighed is not None and weighed.name in chosen:
+        found_weights = search_weights(
+            weighed, searched[weighed.name, chosen[weighed.name]].config, store.schema.tasks,
+            weights, partial(run, deadline=deadline(2 / 3)),
+        )  # fmt: skip
+        name = weighed.name + SUFFIX
+        if found_weights["weights"] is None:
+            left_out[name] = found_weights["failed"]
+        elif found_weights["changed"]:
+            methods.append(replace(weighed, name=name, weights=found_weights["weights"]))
+            chosen[name] = chosen[weighed.name]
     finals = {
         (m.name, seed): Trial(candidate=m.name, config=replace(
             with_settings(m.config, settings[chosen[m.name]]), seed=seed
-        ), final=True)
+        ), final=True, weights=m.weights)
         for seed in range(seeds) for m in methods
     }  # fmt: skip
     results |= run(list(finals.values()), deadline=deadline(1.0))
@@ -160,6 +185,10 @@ def compare(
         raise RunError(f"every method failed: {next(iter(left_out.values()))}")
     simple = {name: baseline(store, name)["test"] for name in baselines}
     summary = summarize(store.schema.tasks, kept, simple, control_name(fusions))
+    if found_weights is not None:
+        summary |= judge_weights(found_weights, kept, summary["verdict"])
+        if found_weights["weights"] is not None:
+            write_json(out / WEIGHTS, {"weights": found_weights["weights"]})
     result: dict[str, Any] = finite({
         "trials": reached,
         "trial_seconds": trial_seconds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -31,10 +31,13 @@ class Candidate:
         Unique; what differs between methods, as ``fusion+sharing+balancing``.
     config
         Its settings before any search.
+    weights
+        Task -> weight of its loss in final trainings; that of the schema for those not named.
     """
 
     name: str
     config: TrainConfig
+    weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +53,26 @@ class Trial:
         Settings.
     final
         Whether test rows are scored, too; while settings are searched they never are.
+    weights
+        Task -> weight of its loss; that of the schema for those not named.
+    fold
+        Which of how many folds of train + valid is held out in place of the validation rows.
     """
 
     candidate: str
     config: TrainConfig
     final: bool
+    weights: dict[str, float] = field(default_factory=dict)
+    fold: tuple[int, int] | None = None
 
     @property
     def key(self) -> str:
         plain = {**self.config.to_dict(), "final": self.final}
+        # Named only where they are set: trials that were finished before keep their keys.
+        if self.weights:
+            plain["weights"] = self.weights
+        if self.fold is not None:
+            plain["fold"] = self.fold
         return hashlib.blake2b(json.dumps(plain).encode(), digest_size=8).hexdigest()
 
 

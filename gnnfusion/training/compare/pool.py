@@ -108,9 +108,12 @@ def run_each(
 
 def _line(trial: Trial, result: dict[str, Any]) -> str:
     kind = "final" if trial.final else "search"
+    if trial.fold is not None:
+        kind = f"fold {trial.fold[0] + 1} of {trial.fold[1]}"
+    elif trial.final:
+        kind += f", seed {trial.config.seed}"
+    if trial.weights:
+        kind += ", weights " + " ".join(f"{t}={w:g}" for t, w in trial.weights.items())
     if "failed" in result:
-        return f"{trial.candidate} ({kind}, seed {trial.config.seed}): {result['failed']}"
-    return (
-        f"{trial.candidate} ({kind}, seed {trial.config.seed}): "
-        f"{result['score']:.4f} in {result['seconds']:.0f} s"
-    )
+        return f"{trial.candidate} ({kind}): {result['failed']}"
+    return f"{trial.candidate} ({kind}): {result['score']:.4f} in {result['seconds']:.0f} s"

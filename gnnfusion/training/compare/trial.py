@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import torch
 from gnnfusion.errors import GnnFusionError
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.training.compare.plan import Trial
+from gnnfusion.training.crossval import fold_splits
 from gnnfusion.training.evaluate import evaluate, loss_table
 from gnnfusion.training.fit import fit
 from gnnfusion.training.objective import constant_losses
@@ -33,6 +35,7 @@ def run_trial(store: GraphStore, trial: Trial, folder: Path) -> dict[str, Any]:
     except GnnFusionError as error:
         result = {"failed": str(error)}
     result |= {"candidate": trial.candidate, "config": trial.config.to_dict()}
+    result |= {"weights": trial.weights, "fold": trial.fold}
     write_json(folder / f"{trial.key}.json", result)
     return result
 
@@ -54,6 +57,11 @@ def load_trial(trial: Keyed, folder: Path) -> dict[str, Any] | None:
 
 
 def _train(store: GraphStore, trial: Trial) -> dict[str, Any]:
+    store = store.with_weights(trial.weights)
+    if trial.fold is not None:
+        place, folds = trial.fold
+        splits = fold_splits(store, folds, seed=trial.config.seed)
+        store = store.with_split(next(islice(splits, place, None)))
     network, keeper = fit(store, trial.config, None)
     result: dict[str, Any] = {
         "score": keeper.best_score,
