@@ -111,6 +111,9 @@ def _relate(p: ArgumentParser) -> None:
     p.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     p.add_argument("--retrainings", type=int, default=0,
                    help="train so many times more, for intervals over retraining")  # fmt: skip
+    p.add_argument("--probe", action="store_true",
+                   help="train once more with duplicate, negated and noise tasks added, and say "
+                        "where the method puts them")  # fmt: skip
     p.add_argument("--seeds", type=int, default=5,
                    help="with --method transfer: trainings of each task and pair")  # fmt: skip
     p.add_argument("--jobs", type=int | None, default=None,

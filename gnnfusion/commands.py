@@ -18,6 +18,7 @@ from gnnfusion.whole import whole_file, write_json
 
 if TYPE_CHECKING:
     from gnnfusion.relatedness.task_graph import TaskGraph
+    from gnnfusion.training.run import Run
 
 
 def init(a: Namespace) -> None:
@@ -112,6 +113,8 @@ def relate(a: Namespace) -> None:
 
     run = Run.load(a.run)
     folder, groups_file = _relate_outputs(a, run.path)
+    if a.probe and a.method == "transfer":
+        raise UsageError("--probe is for methods that read one training; leave it out of transfer")
     graph = relate_run(
         run, a.method, splits=_splits(a.splits), retrainings=a.retrainings, seeds=a.seeds,
         jobs=a.jobs, subsets=a.subsets, seed=a.seed, device=a.device,
@@ -134,6 +137,8 @@ def relate(a: Namespace) -> None:
         print(note)
     for name, path in made.items():
         print(f"{name}: {path}")
+    if a.probe:
+        _probe(a, run, folder)
     if groups_file is not None:
         _write_groups(graph, a.groups, groups_file)
 
@@ -230,6 +235,24 @@ def _relate_outputs(a: Namespace, run: Path) -> tuple[Path, Path | None]:
     if path.suffix != ".json":
         raise UsageError(f"with --groups, -o names the file of groups, and {path} is no .json")
     return run, path
+
+
+def _probe(a: Namespace, run: Run, folder: Path) -> None:
+    """Add tasks whose kin are known, train once more, and say where the method puts them."""
+    from gnnfusion.relatedness.probe_tasks import probe
+    from gnnfusion.report.figures import plot_matrix
+
+    report = probe(
+        run, a.method, splits=_splits(a.splits), seed=a.seed, device=a.device,
+        progress=sys.stderr.isatty(),
+    )  # fmt: skip
+    for task in report.tasks:
+        verdict = "passed" if report.passed(task) else "failed"
+        print(f"probe task ({task.kind}, {verdict}): {report.sentence(task)}")
+    path, figures = folder / f"probe_{a.method}.json", folder / "figures"
+    report.to_json(path)
+    print(f"probe json: {path}")
+    print(f"probe matrix: {plot_matrix(report.graph, figures / f'probe_{a.method}_matrix.png')}")
 
 
 def _write_groups(graph: TaskGraph, most: int, path: Path) -> None:

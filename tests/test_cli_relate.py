@@ -61,6 +61,17 @@ def test_where_only_the_order_counts_the_table_gives_places(made, capsys, tmp_pa
     assert [r[-2] for r in rows] == ["1", "2", "3"] * 4
 
 
+def test_controls_and_probe_tasks_are_printed_and_written(made, capsys, tmp_path):
+    words = ["--method", "labels", "--probe", "-o", tmp_path]
+    said = call(capsys, 0, "relate", made / "run", *words).out
+    assert "control (random labels): with shuffled labels" in said
+    assert "probe task (duplicate, passed): t0_duplicate has place 1 among" in said
+    assert "probe task (noise, passed): kept pairs with pure_noise: none" in said
+    assert f"probe json: {tmp_path / 'probe_labels.json'}" in said
+    assert (tmp_path / "probe_labels.json").is_file()
+    assert (tmp_path / "figures" / "probe_labels_matrix.png").is_file()
+
+
 def test_every_method_is_listed(capsys, tmp_path):
     words = " ".join(call(capsys, 0, "relate", "--help").out.split())
     assert f"one of {', '.join(METHODS)}" in words
@@ -79,6 +90,7 @@ def test_every_method_is_listed(capsys, tmp_path):
     [
         (["--retrainings", "-1"], "retrainings must not be negative, not -1"),
         (["--method", "labels", "--retrainings", "2"], "'labels' uses no network"),
+        (["--method", "transfer", "--probe"], "--probe is for methods that read one training"),
     ],
 )
 def test_what_cannot_be_asked_is_one_sentence(made, capsys, words, said):

@@ -100,10 +100,10 @@ def relate(
     rows = store.rows(*splits)
     if len(rows) == 0 and needs != "training":
         raise UsageError(f"there are no samples in {' and '.join(splits)}; name other --splits")
-    graph = _estimate(run, store, method, rows, seed, device, progress)
+    graph = estimate_run(run, store, method, rows, seed, device, progress)
     if retrainings:
         runs = retrained(run, store, retrainings, progress=progress)
-        values = [_estimate(r, store, method, rows, seed, device, progress).value for r in runs]
+        values = [estimate_run(r, store, method, rows, seed, device, progress).value for r in runs]
         graph = replace(graph, retrained=np.stack([graph.value, *values]))
     return _controlled(graph, run, store, rows, seed, device) if controls else graph
 
@@ -127,9 +127,10 @@ def estimate(
     return graph
 
 
-def _estimate(
+def estimate_run(
     run: Run, store: GraphStore, method: str, rows: Tensor, seed: int, device: str, progress: bool
 ) -> TaskGraph:
+    """A task graph by one method of a run, on these rows of a store with the run's tasks."""
     if method == "combined":
         return _combined(run, store, rows, seed, device)
     if ESTIMATORS[method].needs == "training":
