@@ -211,6 +211,10 @@ def _check_rows(
     for task in tasks:
         if not store.mask(task)[train].any():
             raise DataError(f"task {task!r} has no label in the split 'train'")
+    two = config.modulation > 0 or config.pretext in ("reconstruct", "contrastive")
+    if two and not (store.present(train).sum(1) > 1).any():
+        what = "modulation" if config.modulation else f"pretext {config.pretext!r}"
+        raise UsageError(f"{what} needs training rows with two modalities, and there are none")
 
 
 def _logger(folder: Path) -> Any:

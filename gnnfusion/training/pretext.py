@@ -54,9 +54,13 @@ class Targets(nn.Module):
         for name in self.encoders:
             self.register_buffer(f"mean_{name}", torch.zeros(width))
             self.register_buffer(f"std_{name}", torch.ones(width))
-        parts = [make_batch(store, part, Topology([])) for part in rows.split(ROWS)]
-        for name in self.encoders:
-            raw = torch.cat([self(name, part.nodes[name]) for part in parts])
+        found: dict[str, list[Tensor]] = {name: [] for name in self.encoders}
+        for part in rows.split(ROWS):
+            batch = make_batch(store, part, Topology([]))
+            for name in found:
+                found[name].append(self(name, batch.nodes[name]))
+        for name, parts in found.items():
+            raw = torch.cat(parts)
             if len(raw):
                 std = raw.std(0, correction=0)
                 getattr(self, f"mean_{name}").copy_(raw.mean(0))
@@ -84,14 +88,15 @@ class Pretext(nn.Module):
     def __init__(self, body: SharedNetwork, store: GraphStore, rows: Tensor) -> None:
         super().__init__()
         self.store, self.topology = store, topology_of(store)
-        self.names = body.schema.modality_names
+        self.names, self.tasks = body.schema.modality_names, body.schema.task_names
 
     def forward(self, body: SharedNetwork, batch: GraphBatch) -> Tensor:
         raise NotImplementedError
 
     def without(self, rows: Tensor, gone: Tensor, like: Tensor) -> GraphBatch:
         """The samples ``[k]`` without the modalities ``[k, M]``, wired anew."""
-        return make_batch(self.store, rows, self.topology, gone).to(like.device)
+        batch = make_batch(self.store, rows, self.topology, gone).only(*self.tasks)
+        return batch.to(like.device)
 
 
 class Masked(Pretext):
@@ -212,7 +217,9 @@ class PretextLoss(nn.Module):
     def forward(self, network: FusionNetwork, batch: GraphBatch) -> Tensor:
         """Mean loss of a batch, whose labels are not read."""
         found = zip(self.parts, bodies(network), strict=True)
-        return torch.stack([part(body, batch) for part, body in found]).mean()
+        # Networks side by side have some of the tasks each.
+        losses = [part(body, batch.only(*body.schema.task_names)) for part, body in found]
+        return torch.stack(losses).mean()
 
 
 def bodies(network: FusionNetwork) -> list[SharedNetwork]:
@@ -222,8 +229,6 @@ def bodies(network: FusionNetwork) -> list[SharedNetwork]:
 
 def vectors(body: SharedNetwork, h: dict[str, Tensor], batch: GraphBatch) -> Tensor:
     """What the trunk makes of encoded nodes, mean over its tasks, ``[B, width]``."""
-    if body.schema.task_names != batch.tasks:  # a network of one task
-        batch = batch.only(body.schema.task_names[0])
     out: Tensor = body.fusion(h, batch)
     return out.mean(1)
 

@@ -223,6 +223,27 @@ def test_a_run_with_pretext_resumes_and_its_weights_are_the_network_s(tmp_path, 
     assert len(SPLIT) == len(whole.store().split)
 
 
+@pytest.mark.parametrize("name", PRETEXTS)
+def test_groups_of_tasks_with_task_nodes_have_one_each(name):
+    store = make_store(samples=24, missing=0.2)
+    network, loss = made(name, store, groups=(("t0", "t2"),))
+    assert network.reads_labels
+    assert len(loss.parts) == 2
+    loss_at(1, loss, network, batch_of(store)).backward()
+    for body in network.networks.values():
+        assert any(p.grad is not None for p in body.encoders.parameters())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"pretext": "contrastive"}, {"pretext": "reconstruct"}, {"modulation": 0.5}]
+)
+def test_what_needs_two_modalities_says_so(settings, tmp_path):
+    store = make_store(("vector",), samples=len(SPLIT), split=SPLIT)
+    with pytest.raises(UsageError, match="needs training rows with two modalities"):
+        train(store, tmp_path / "run", small_config(**settings), logs=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_names_are_those_of_the_settings():
     assert ("none", *PRETEXTS) == config.PRETEXTS
     with pytest.raises(UsageError, match="unknown pretext 'jigsaw'; use none, masked"):
