@@ -27,7 +27,7 @@ the size of past gradients, that would cancel; so the factor is one of the encod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -92,25 +92,33 @@ def modulation_factors(ratios: Tensor, strength: float) -> Tensor:
 
 
 @torch.no_grad()
-def modulate(optimizer: torch.optim.Optimizer, factors: Mapping[str, float], noise: float) -> None:
+def modulate(
+    optimizer: torch.optim.Optimizer,
+    rates: Sequence[float],
+    factors: Mapping[str, float],
+    noise: float,
+) -> None:
     """Slow the coming step of each encoder down, and add the noise that generalization wants.
 
     The enhancement of the paper: normal numbers as wide as the entries of the gradient, for
-    matrices and filters. The schedule sets the rates anew after the step.
+    matrices and filters.
 
     Parameters
     ----------
     optimizer
         Groups of parameters with their ``modality``; None is no encoder.
+    rates
+        Of each group by the schedule. The group's own may be slowed down still: after a step that
+        was skipped for an overflow in half precision, the schedule does not set them anew.
     factors
         Of each modality.
     noise
         In units of the spread of a gradient's entries.
     """
-    for group in optimizer.param_groups:
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
         if group["modality"] is None:
             continue
-        group["lr"] *= factors[group["modality"]]
+        group["lr"] = rate * factors[group["modality"]]
         for p in group["params"]:
             if noise and p.grad is not None and p.ndim > 1:
                 p.grad += noise * p.grad.std(correction=0) * torch.randn_like(p.grad)

@@ -201,7 +201,9 @@ class FusionModule(pl.LightningModule):
             place = (self.config.seed, self.current_epoch, self.global_step)
             torch.manual_seed(derived_seed("modulation", *place))
             slowed = dict(zip(self.store.schema.modality_names, self.factors.tolist(), strict=True))
-            modulate(optimizer, slowed, self.config.modulation_noise)
+            schedule = self.lr_schedulers()
+            assert isinstance(schedule, torch.optim.lr_scheduler.LRScheduler)
+            modulate(optimizer, schedule.get_last_lr(), slowed, self.config.modulation_noise)
 
     def on_train_batch_end(self, outputs: Any, batch: GraphBatch, batch_idx: int) -> None:
         if self.balancer.looks_back:
