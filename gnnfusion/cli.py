@@ -114,12 +114,14 @@ def _relate(p: ArgumentParser) -> None:
     p.add_argument("--probe", action="store_true",
                    help="train once more with duplicate, negated and noise tasks added, and say "
                         "where the method puts them")  # fmt: skip
+    p.add_argument("--validate", action="store_true",
+                   help="hold every method to gains measured as by --method transfer")  # fmt: skip
     p.add_argument("--seeds", type=int, default=5,
-                   help="with --method transfer: trainings of each task and pair")  # fmt: skip
+                   help="of transfer and --validate: trainings of each task and pair")  # fmt: skip
     p.add_argument("--jobs", type=int | None, default=None,
-                   help="with --method transfer: processes; one a core by default")  # fmt: skip
+                   help="of transfer and --validate: processes; one a core by default")  # fmt: skip
     p.add_argument("--subsets", type=int, default=0,
-                   help="with --method transfer: random groups instead of pairs")  # fmt: skip
+                   help="of transfer and --validate: random groups instead of pairs")  # fmt: skip
     p.add_argument("--groups", type=int | None, default=None,
                    help="split the tasks into at most so many groups")  # fmt: skip
     p.add_argument("-o", "--out", type=str | None, default=None,

@@ -112,6 +112,9 @@ def relate(a: Namespace) -> None:
     from gnnfusion.training.run import Run
 
     run = Run.load(a.run)
+    if a.validate:
+        _validate(a, run)
+        return
     folder, groups_file = _relate_outputs(a, run.path)
     if a.probe and a.method == "transfer":
         raise UsageError("--probe is for methods that read one training; leave it out of transfer")
@@ -253,6 +256,37 @@ def _probe(a: Namespace, run: Run, folder: Path) -> None:
     report.to_json(path)
     print(f"probe json: {path}")
     print(f"probe matrix: {plot_matrix(report.graph, figures / f'probe_{a.method}_matrix.png')}")
+
+
+def _validate(a: Namespace, run: Run) -> None:
+    """Hold every estimator to measured transfer."""
+    from gnnfusion.relatedness.validation import FILE, validate
+    from gnnfusion.report.validation import plot_validation
+    from gnnfusion.show import print_table, validation_rows
+
+    for flag in ("probe", "retrainings", "groups"):
+        if a[flag]:
+            raise UsageError(f"--validate is of all methods at once; leave out --{flag}")
+    found = validate(
+        run, subsets=a.subsets, seeds=a.seeds, jobs=a.jobs, seed=a.seed, device=a.device,
+        progress=sys.stderr.isatty(), say=_progress(),
+    )  # fmt: skip
+    folder = Path(a.out) if a.out else run.path
+    print_table(*validation_rows(found))
+    for method, reason in found.left_out.items():
+        print(f"left out: {method}: {reason}")
+    reliability = found.truth.reliability()
+    said = "unknown" if reliability != reliability else f"{reliability:.2f}"
+    print(f"gains on {found.truth.held_out} rows after {found.truth.trainings} trainings; "
+          f"reliability over seeds {said}")  # fmt: skip
+    if found.same_rows:
+        print("the estimators read the rows that gains were measured on, too")
+    print(found.conclusion)
+    if found.verdicts:
+        figure = folder / "figures" / "relatedness_validation.png"
+        print(f"validation figure: {plot_validation(found, figure)}")
+    found.to_json(folder / FILE)
+    print(f"validation json: {folder / FILE}")
 
 
 def _write_groups(graph: TaskGraph, most: int, path: Path) -> None:

@@ -8,9 +8,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gnnfusion.relatedness.estimators import METHODS
+
 if TYPE_CHECKING:
     from gnnfusion.methods import Method
     from gnnfusion.relatedness.task_graph import TaskGraph
+    from gnnfusion.relatedness.validation import Validation
 
 PACKAGES = (
     "torch", "torch-geometric", "torch-scatter", "pytorch-lightning", "scikit-learn", "librosa",
@@ -78,6 +81,23 @@ def _interval(low: float, high: float) -> str:
     return "" if low != low else f"{low:.4f} to {high:.4f}"
 
 
+def validation_rows(found: Validation) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of estimators against measured gains, each figure beside its ceiling."""
+    head = ["method", "question", "Spearman", "at most", "z-Pearson", "at most", "QAP p",
+            "share of best grouping", "seconds"]  # fmt: skip
+    rows = [
+        [v.method, METHODS[v.method].question, _two(v.spearman), _two(found.ceiling["spearman"]),
+         _two(v.z_pearson), _two(found.ceiling["z_pearson"]),
+         "" if v.qap_p != v.qap_p else f"{v.qap_p:.4f}", _two(v.grouping), f"{v.seconds:.1f}"]
+        for v in found.verdicts
+    ]  # fmt: skip
+    return head, rows
+
+
+def _two(value: float) -> str:
+    return "" if value != value else f"{value:.2f}"
+
+
 def comparison_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of a comparison: methods, best on validation first, then simple readers."""
     names, tasks = result["main_metrics"], list(result["main_metrics"])
@@ -112,7 +132,6 @@ def methods() -> dict[str, dict[str, dict[str, str]]]:
     """
     from gnnfusion.nn.fusion import FUSIONS
     from gnnfusion.nn.sharing import SHARINGS
-    from gnnfusion.relatedness.estimators import METHODS
     from gnnfusion.training.balancing import BALANCINGS
 
     tables: dict[str, Mapping[str, Method]] = {

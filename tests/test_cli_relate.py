@@ -72,6 +72,20 @@ def test_controls_and_probe_tasks_are_printed_and_written(made, capsys, tmp_path
     assert (tmp_path / "figures" / "probe_labels_matrix.png").is_file()
 
 
+def test_every_method_is_held_to_measured_gains(made, capsys, tmp_path):
+    words = ["--validate", "--seeds", "2", "--jobs", "1", "--device", "cpu", "-o", tmp_path]
+    said = call(capsys, 0, "relate", made / "run", *words)
+    assert "20 trainings, 20 to do" in said.err
+    written = json.loads((tmp_path / "relatedness_validation.json").read_text())
+    everything = {*written["estimators"], *written["left_out"]}
+    assert everything == {m for m in METHODS if m != "transfer"}
+    for method in written["estimators"]:
+        assert any(line.startswith(f"{method} ") for line in said.out.splitlines())
+    assert f"reliability over seeds {written['reliability']:.2f}" in said.out
+    assert written["conclusion"] in said.out
+    assert (tmp_path / "figures" / "relatedness_validation.png").is_file()
+
+
 def test_every_method_is_listed(capsys, tmp_path):
     words = " ".join(call(capsys, 0, "relate", "--help").out.split())
     assert f"one of {', '.join(METHODS)}" in words
@@ -91,6 +105,11 @@ def test_every_method_is_listed(capsys, tmp_path):
         (["--retrainings", "-1"], "retrainings must not be negative, not -1"),
         (["--method", "labels", "--retrainings", "2"], "'labels' uses no network"),
         (["--method", "transfer", "--probe"], "--probe is for methods that read one training"),
+        (
+            ["--validate", "--groups", "2"],
+            "--validate is of all methods at once; leave out --groups",
+        ),
+        (["--validate", "--subsets", "2"], "no task would be in 3 groups"),
     ],
 )
 def test_what_cannot_be_asked_is_one_sentence(made, capsys, words, said):

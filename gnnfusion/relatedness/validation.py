@@ -1,0 +1,286 @@
+r"""Every estimator of relatedness against measured transfer, on one run.
+
+The truth are gains :math:`G_j(S)` of groups S (`gnnfusion.relatedness.transfer`). An estimator with
+values :math:`a_{ij}` predicts
+
+.. math:: \hat G_j(S) = \operatorname{mean}_{i \in S,\, i \ne j} a_{ij}
+
+and both are compared within each target, over the groups that it is in: by rank correlation, by the
+pooled correlation of standardized values (z-Pearson), by a permutation of tasks (QAP), and by what
+the best split by the estimator is worth, as a share of the best one's. The truth is measured with
+error, so beside each figure stands what a perfect prediction could be expected to reach: the root
+of the truth's reliability over seeds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from gnnfusion.errors import UsageError
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.relatedness.agreement import (
+    LEAST,
+    oracle_share,
+    qap_p,
+    spearman,
+    split_half,
+    z_pearson,
+)
+from gnnfusion.relatedness.estimators import METHODS
+from gnnfusion.relatedness.relate import estimate_run
+from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.relatedness.transfer import Transfer
+from gnnfusion.training.run import Run
+from gnnfusion.whole import finite, write_json
+
+if TYPE_CHECKING:
+    from gnnfusion.training.compare.pool import Say
+
+FILE = "relatedness_validation.json"
+FORMAT = 1
+GROUPS = 3  # at most, of the split whose worth is compared
+RELIABLE = 0.5  # less than half of what is measured is signal
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How well one estimator predicts the measured gains; G groups, T tasks.
+
+    Parameters
+    ----------
+    method
+        Its name.
+    predicted
+        ``[G, T]``; NaN for tasks that are not of the group.
+    spearman, z_pearson
+        Agreement within targets.
+    qap_p
+        p-value of the agreement of pairs under orders of the tasks that mean nothing.
+    grouping
+        Worth of its best split into at most `GROUPS` groups, as a share of the best one's.
+    seconds
+        What it took, training included where it needs one of its own.
+    """
+
+    method: str
+    predicted: np.ndarray
+    spearman: float
+    z_pearson: float
+    qap_p: float
+    grouping: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All estimators of a run beside what was measured.
+
+    Parameters
+    ----------
+    truth
+        Measured gains.
+    verdicts
+        Of the estimators, best z-Pearson first.
+    left_out
+        Estimators that the run does not have, and why.
+    same_rows
+        Estimators had to read the rows that gains were measured on.
+    """
+
+    truth: Transfer
+    verdicts: tuple[Verdict, ...]
+    left_out: Mapping[str, str]
+    same_rows: bool
+
+    @cached_property
+    def ceiling(self) -> dict[str, float]:
+        """The agreement that a perfect prediction is expected to reach, by statistic.
+
+        The root of the reliability over seeds: NaN with one seed, 0 where their halves disagree.
+        """
+        found = {"z_pearson": z_pearson, "spearman": spearman}
+        reliability = {k: split_half(self.truth.per_seed(), f) for k, f in found.items()}
+        return {k: float(np.sqrt(r if not r < 0 else 0.0)) for k, r in reliability.items()}
+
+    @property
+    def conclusion(self) -> str:
+        """What a user may rely on, in one sentence."""
+        reliability = self.truth.reliability()
+        known = [v for v in self.verdicts if np.isfinite(v.z_pearson)]
+        if not np.isfinite(reliability):
+            return "how reliable the gains are cannot be told from these trainings; add --seeds"
+        if reliability < RELIABLE:
+            return (
+                f"the gains are measured too unreliably ({max(0.0, reliability):.2f}) to hold any "
+                "estimator to them; add --seeds, or groups larger than pairs by --subsets"
+            )
+        if not known:
+            return "no estimator can be compared with the gains"
+        best = known[0]
+        if not best.qap_p <= 0.05:
+            return (
+                f"no estimator is shown to predict gains: the best, {best.method}, agrees by "
+                f"{best.z_pearson:.2f} (p = {best.qap_p:.2f}); measure with --method transfer"
+            )
+        return (
+            f"{best.method} agrees best with the measured gains, by {best.z_pearson:.2f} of at "
+            f"most {self.ceiling['z_pearson']:.2f} that can be expected"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; NaN becomes None."""
+        entries = {
+            v.method: {
+                "family": METHODS[v.method].family, "question": METHODS[v.method].question,
+                "spearman": v.spearman, "z_pearson": v.z_pearson, "qap_p": v.qap_p,
+                "grouping": v.grouping, "seconds": v.seconds, "predicted": v.predicted.tolist(),
+            } for v in self.verdicts
+        }  # fmt: skip
+        truth = self.truth
+        plain: dict[str, Any] = finite({
+            "format": FORMAT,
+            "tasks": list(truth.tasks),
+            "groups": [list(g) for g in truth.groups],
+            "seeds": list(truth.seeds),
+            "held_out": truth.held_out,
+            "same_rows": self.same_rows,
+            "gains": truth.gains().tolist(),
+            "trainings": truth.trainings,
+            "training_seconds": truth.seconds,
+            "reliability": truth.reliability(),
+            "ceiling": self.ceiling,
+            "valid_agreement": truth.valid_agreement(),
+            "estimators": entries,
+            "left_out": dict(self.left_out),
+            "conclusion": self.conclusion,
+        })  # fmt: skip
+        return plain
+
+    def to_json(self, path: str | Path) -> None:
+        """Write `to_dict`."""
+        write_json(path, self.to_dict())
+
+
+def validate(
+    run: Run | str | Path,
+    *,
+    methods: Sequence[str] | None = None,
+    subsets: int = 0,
+    seeds: int = 5,
+    jobs: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = False,
+    say: Say | None = None,
+) -> Validation:
+    """Measure transfer by the run's settings, and hold every estimator to it.
+
+    Estimators read the validation rows, gains are those on test rows; a run without validation
+    rows of its own (a refit) has the test rows for both.
+
+    Parameters
+    ----------
+    run
+        A trained run or its folder.
+    methods
+        Names; by default all that `relate` takes but ``transfer``.
+    subsets, seeds, jobs, say
+        Of the trainings, as in `gnnfusion.relatedness.estimators.transfer.transfer_of`.
+    seed, device, progress
+        As in `gnnfusion.relatedness.relate.relate`.
+
+    Raises
+    ------
+    UsageError
+        No task would be in three groups, so that nothing can be compared; or as in `transfer_of`.
+    """
+    from gnnfusion.relatedness.estimators.transfer import (  # it imports Lightning
+        sample_groups,
+        transfer_of,
+    )
+
+    run = run if isinstance(run, Run) else Run.load(run)
+    store = run.store()
+    tasks = store.schema.task_names
+    groups = sample_groups(tasks, subsets) if subsets > 0 else list(combinations(tasks, 2))
+    most = max((sum(t in g for g in groups) for t in tasks), default=0)
+    if most < LEAST:
+        raise UsageError(
+            f"no task would be in {LEAST} groups, so nothing can be compared; it takes four tasks "
+            "for pairs, or more --subsets"
+        )
+    truth = transfer_of(run, subsets=subsets, seeds=seeds, jobs=jobs, device=device, say=say)
+    rows, split = _rows(run, store)
+    graphs, seconds, left_out = dict[str, TaskGraph](), dict[str, float](), dict[str, str]()
+    for method in methods or [m for m in METHODS if m != "transfer"]:
+        start = time.perf_counter()
+        try:
+            if method == "evidence":
+                run.check_reads_labels()
+            graph = estimate_run(run, store, method, rows, seed, device, progress)
+        except UsageError as error:
+            left_out[method] = str(error)
+            continue
+        seconds[method] = time.perf_counter() - start
+        if np.isfinite(graph.value).any():
+            graphs[method] = graph
+        else:
+            left_out[method] = "no pair can be estimated from these labels"
+    return judge(truth, graphs, seconds, left_out, same_rows=split == truth.held_out)
+
+
+def judge(
+    truth: Transfer,
+    graphs: Mapping[str, TaskGraph],
+    seconds: Mapping[str, float],
+    left_out: Mapping[str, str],
+    *,
+    same_rows: bool = False,
+) -> Validation:
+    """Hold task graphs by method to measured gains; what each took is told along."""
+    gains, pairs, members = truth.gains(), truth.pairs(), truth.members
+    verdicts = []
+    for method, graph in graphs.items():
+        predicted = predicted_gains(graph.value, members)
+        verdicts.append(Verdict(
+            method=method,
+            predicted=predicted,
+            spearman=float(spearman(predicted, gains)),
+            z_pearson=float(z_pearson(predicted, gains)),
+            qap_p=qap_p(graph.value, pairs),
+            grouping=oracle_share(graph.value - graph.null, pairs, GROUPS),
+            seconds=seconds[method],
+        ))  # fmt: skip
+    ranked = sorted(verdicts, key=lambda v: -np.nan_to_num(v.z_pearson, nan=-2.0))
+    return Validation(truth, tuple(ranked), dict(left_out), same_rows)
+
+
+def predicted_gains(value: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """What values of pairs ``[T, T]`` say of groups (bool ``[G, T]``): ``[G, T]``.
+
+    For each task of a group the mean over those of the others that are known; NaN where none is,
+    and for tasks that are not of the group.
+    """
+    off = ~np.eye(len(value), dtype=bool)
+    known = np.isfinite(value) & off
+    inside = members.astype(float)
+    count = inside @ known.astype(float)
+    total = inside @ np.where(known, value, 0.0)
+    return np.where(members & (count > 0), total / np.maximum(count, 1), np.nan)
+
+
+def _rows(run: Run, store: GraphStore) -> tuple[Tensor, str]:
+    """Rows for the estimators, which training has not learned from, and their split."""
+    valid = store.rows("valid")
+    if len(valid) and not run.config.refit:
+        return valid, "valid"
+    return store.rows("test"), "test"

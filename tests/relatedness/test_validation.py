@@ -1,0 +1,144 @@
+"""Estimators against gains that are known."""
+
+import json
+from itertools import combinations
+
+import numpy as np
+import pytest
+from small_runs import small_config, small_store
+
+from gnnfusion.errors import UsageError
+from gnnfusion.relatedness import validation as module
+from gnnfusion.relatedness.agreement import spearman, z_pearson
+from gnnfusion.relatedness.estimators import METHODS
+from gnnfusion.relatedness.task_graph import QUESTIONS, TaskGraph
+from gnnfusion.relatedness.transfer import Transfer
+from gnnfusion.relatedness.validation import judge, predicted_gains, validate
+from gnnfusion.training.fit import train
+
+TASKS = ("a", "b", "c", "d", "e", "f")
+PAIRS = tuple(combinations(TASKS, 2))
+
+
+def measured(affinity, noise=0.01, seeds=4, groups=PAIRS):
+    """Transfer whose gains are what the affinity predicts, up to noise."""
+    rng, members = np.random.default_rng(1), np.array([[t in g for t in TASKS] for g in groups])
+    losses = 1 - predicted_gains(affinity, members) + noise * rng.normal(
+        size=(seeds, len(groups), len(TASKS))
+    )  # fmt: skip
+    return Transfer(
+        tasks=TASKS, groups=groups, seeds=tuple(range(seeds)),
+        alone={"test": np.ones((seeds, len(TASKS)))}, together={"test": losses},
+        derived=np.zeros((6, 6), bool), seconds=1.0,
+    )  # fmt: skip
+
+
+def graph(value, method="cka"):
+    nothing = np.full(value.shape, np.nan)
+    return TaskGraph(tasks=TASKS, method=method, question=QUESTIONS[2], value=value, low=nothing,
+                     high=nothing, p_value=nothing, n=5)  # fmt: skip
+
+
+@pytest.fixture
+def affinity():
+    return np.random.default_rng(0).normal(0, 0.1, (6, 6))
+
+
+def test_a_group_is_predicted_by_the_mean_over_the_others():
+    value = np.arange(36.0).reshape(6, 6)
+    value[2, 1] = np.nan
+    members = np.array([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0], [0, 1, 1, 0, 0, 0]], bool)
+    found = predicted_gains(value, members)
+    assert found[0, 1] == value[0, 1]
+    assert found[1, 0] == value[[1, 2, 3], 0].mean()
+    assert found[1, 1] == value[[0, 3], 1].mean()  # 2 to 1 is not known
+    assert np.isnan(found[2, 1])
+    assert np.isnan(found[0, 2:]).all()
+
+
+def test_a_right_prediction_reaches_the_ceiling_and_a_wrong_one_does_not(affinity):
+    truth = measured(affinity)
+    other = np.random.default_rng(5).normal(size=(6, 6))
+    graphs = {"rsa": graph(other, "rsa"), "cka": graph(affinity)}
+    found = judge(truth, graphs, {"rsa": 1.0, "cka": 2.0}, {"attention": "has none"})
+    assert [v.method for v in found.verdicts] == ["cka", "rsa"]  # the best first
+    best, worst = found.verdicts
+    assert best.z_pearson > 0.97
+    assert best.z_pearson <= found.ceiling["z_pearson"] + 0.02
+    assert best.qap_p == pytest.approx(1 / 720)  # of all orders only this one agrees so well
+    assert best.grouping == pytest.approx(1, abs=0.02)
+    assert worst.z_pearson < 0.6
+    assert worst.qap_p > 0.01
+    members = truth.members
+    assert best.spearman == float(spearman(predicted_gains(affinity, members), truth.gains()))
+    assert best.z_pearson == float(z_pearson(predicted_gains(affinity, members), truth.gains()))
+    assert found.conclusion.startswith("cka agrees best with the measured gains, by 1.00 of at")
+
+
+def test_what_cannot_be_relied_on_is_concluded(affinity):
+    graphs, seconds = {"cka": graph(affinity)}, {"cka": 1.0}
+    one = judge(measured(affinity, seeds=1), graphs, seconds, {})
+    assert np.isnan(one.ceiling["z_pearson"])
+    assert "add --seeds" in one.conclusion
+    noisy = judge(measured(0 * affinity, noise=1.0), graphs, seconds, {})
+    assert "measured too unreliably" in noisy.conclusion
+    wrong = judge(measured(-affinity), graphs, seconds, {})
+    assert "no estimator is shown to predict gains" in wrong.conclusion
+
+
+def test_only_what_changes_order_within_a_target_counts(affinity):
+    truth = measured(affinity)
+    shifted = 7 * affinity + np.arange(6.0)  # another level and unit for each target
+    pair = [judge(truth, {"cka": graph(v)}, {"cka": 1.0}, {}).verdicts[0]
+            for v in (affinity, shifted)]  # fmt: skip
+    assert pair[0].z_pearson == pytest.approx(pair[1].z_pearson)
+    assert pair[0].spearman == pytest.approx(pair[1].spearman)
+
+
+def test_what_is_written_names_every_estimator(affinity, tmp_path):
+    found = judge(measured(affinity), {"cka": graph(affinity)}, {"cka": 1.5}, {"rsa": "why"})
+    found.to_json(tmp_path / "v.json")
+    written = json.loads((tmp_path / "v.json").read_text())
+    assert written["estimators"]["cka"]["question"] == METHODS["cka"].question
+    assert written["estimators"]["cka"]["seconds"] == 1.5
+    assert written["left_out"] == {"rsa": "why"}
+    assert written["reliability"] == pytest.approx(found.truth.reliability())
+    assert len(written["gains"]) == 15
+
+
+def test_a_run_is_validated_and_what_it_lacks_is_named(tmp_path, monkeypatch):
+    tasks = ("regression", "binary", "regression", "multiclass")
+    store = small_store(tmp_path / "store", tasks)
+    run = train(store, tmp_path / "run", small_config(epochs=1, evidence=0.0), logs=False)
+    asked = []
+
+    def transfer_of(run, **settings):
+        asked.append(settings)
+        names = store.schema.task_names
+        groups = tuple(combinations(names, 2))
+        rng = np.random.default_rng(0)
+        members = np.array([[t in g for t in names] for g in groups])
+        return Transfer(
+            tasks=names, groups=groups, seeds=(0, 1), derived=np.zeros((4, 4), bool), seconds=1.0,
+            alone={"test": np.ones((2, 4))},
+            together={"test": np.where(members, rng.normal(size=(2, 6, 4)), np.nan)},
+        )  # fmt: skip
+
+    from gnnfusion.relatedness.estimators import transfer
+
+    monkeypatch.setattr(transfer, "transfer_of", transfer_of)
+    seen = []
+    original = module.estimate_run
+    monkeypatch.setattr(
+        module, "estimate_run", lambda run, store, m, rows, *a: seen.append((m, rows))
+        or original(run, store, m, rows, *a),
+    )  # fmt: skip
+    found = validate(run, methods=["labels", "evidence", "cka"], seeds=2, device="cpu")
+    assert asked[0]["seeds"] == 2
+    assert {v.method for v in found.verdicts} == {"labels", "cka"}
+    assert "trained with evidence 0" in found.left_out["evidence"]
+    assert not found.same_rows
+    for _, rows in seen:  # nothing of the rows that gains are measured on
+        assert rows.tolist() == store.rows("valid").tolist()
+    with pytest.raises(UsageError, match="no task would be in 3 groups"):
+        validate(run, subsets=2)
