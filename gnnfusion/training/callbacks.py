@@ -45,8 +45,15 @@ class Keeper(pl.Callback):
         self.best_epoch = -1
         self.best: dict[str, Tensor] = {}
         self.finished = False
-        self.head_epochs: dict[str, int] = {}  # of the phase after the last epoch: never resumed
+        # Of the phase after the last epoch, which is never resumed.
+        self.head_epochs: dict[str, int] = {}
+        self.head_seconds = 0.0
         self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """What all epochs took, those of the heads included."""
+        return sum(row["seconds"] for row in self.history) + self.head_seconds
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -88,9 +95,8 @@ class Keeper(pl.Callback):
             self.best = {
                 k: v.detach().cpu().clone() for k, v in pl_module.network.state_dict().items()
             }
-        limit, spent = pl_module.config.max_seconds, sum(r["seconds"] for r in self.history)
         late = (self.patience is not None and epoch - self.best_epoch >= self.patience) or (
-            0 < limit <= spent
+            0 < pl_module.config.max_seconds <= self.seconds
         )
         self.finished = late or epoch + 1 >= pl_module.config.epochs
         if late:

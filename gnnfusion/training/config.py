@@ -51,8 +51,8 @@ class TrainConfig:
         Epochs at most of a second phase in which the shared weights stay at their best epoch and
         each task's own parameters are trained on, for each task to its own best epoch; 0: none.
     max_seconds
-        Training ends with the epoch in which this many seconds have passed, and then depends on the
-        machine's speed; 0 sets no limit.
+        Training ends with the epoch in which this many seconds have passed, `head_epochs` included,
+        and then depends on the machine's speed; 0 sets no limit.
     evidence
         Share of training samples some of whose labels are shown to the network; of the others all
         are hidden. 0 switches known labels off, and so does a network without task nodes, which

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -89,7 +90,7 @@ def train(
     splits = ("test",) if config.refit else ("valid", "test")
     metrics: dict[str, Any] = evaluate(network, store, splits, given=config.evidence > 0)
     metrics["parameters"] = sum(p.numel() for p in network.parameters())
-    metrics["seconds"] = sum(r["seconds"] for r in keeper.history)
+    metrics["seconds"] = keeper.seconds
     metrics["seed"] = config.seed
     metrics["best_epoch"] = keeper.best_epoch
     if keeper.probes:
@@ -158,9 +159,12 @@ def fit(
         raise RunError("no epoch ended with a finite validation loss; train with a lower lr")
     network.load_state_dict(keeper.best)
     network.to(device)
-    if config.head_epochs:
+    left = config.max_seconds - keeper.seconds if config.max_seconds else None
+    if config.head_epochs and (left is None or left > 0):
         # Broken off, it begins again at the best epoch, which the checkpoint holds.
-        keeper.head_epochs = train_heads(module)
+        began = time.perf_counter()
+        keeper.head_epochs = train_heads(module, left)
+        keeper.head_seconds = time.perf_counter() - began
         keeper.best_score = module.valid_score()
     return network.eval(), keeper
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 from torch import Tensor, nn
 
-from gnnfusion.graphs.batch import GraphBatch
 from gnnfusion.nn.ownership import task_parameters
 from gnnfusion.training.module import FusionModule
 
 SLOWER = 0.5  # of the peak learning rate, and constant: the heads are not far from their optimum
 
 
-def train_heads(module: FusionModule) -> dict[str, int]:
+def train_heads(module: FusionModule, seconds: float | None = None) -> dict[str, int]:
     """Train each task's own parameters on, and leave each at its best epoch.
 
     Tasks are best at different epochs, but a head fits only the trunk it was trained on: the heads
@@ -33,6 +34,8 @@ def train_heads(module: FusionModule) -> dict[str, int]:
     ----------
     module
         With its network at the best epoch; it is changed.
+    seconds
+        The epoch in which they pass is the last; None sets no limit.
 
     Returns
     -------
@@ -43,15 +46,14 @@ def train_heads(module: FusionModule) -> dict[str, int]:
     parameters = dict(network.named_parameters())
     found = task_parameters(network, module.store)
     own = {task: [parameters[name] for name in names] for task, names in found.items()}
-    device = next(network.parameters()).device
-    valid = [batch.to(device) for batch in module.val_dataloader()]
+    device, began = next(network.parameters()).device, time.perf_counter()
     mine = {id(p) for group in own.values() for p in group}
     frozen = [p for p in network.parameters() if p.requires_grad and id(p) not in mine]
     for p in frozen:
         p.requires_grad_(False)
     groups = module.parameter_groups()
     optimizer = torch.optim.AdamW([{**group, "lr": SLOWER * group["lr"]} for group in groups])
-    least = _valid_losses(module, valid)
+    least = _valid_losses(module)
     best = {task: _copied(group) for task, group in own.items()}
     epochs, going = dict.fromkeys(own, 0), [task for task, group in own.items() if group]
     for epoch in range(1, config.head_epochs + 1):
@@ -72,13 +74,14 @@ def train_heads(module: FusionModule) -> dict[str, int]:
                 elif config.clip:
                     nn.utils.clip_grad_norm_(own[task], config.clip)
             optimizer.step()
-        loss = _valid_losses(module, valid)
+        loss = _valid_losses(module)
         for task in list(going):
             if loss[task] < least[task]:
                 least[task], epochs[task], best[task] = loss[task], epoch, _copied(own[task])
             elif epoch - epochs[task] >= config.patience:
                 going.remove(task)
-        if not going:
+        late = seconds is not None and time.perf_counter() - began >= seconds
+        if late or not going:
             break
     with torch.no_grad():
         for task, group in own.items():
@@ -86,16 +89,17 @@ def train_heads(module: FusionModule) -> dict[str, int]:
                 p.copy_(value)
     for p in frozen:
         p.requires_grad_(True)
-    _valid_losses(module, valid)  # what the module knows of its losses is of what is kept
+    _valid_losses(module)  # what the module knows of its losses is of what is kept
     return epochs
 
 
 @torch.no_grad()
-def _valid_losses(module: FusionModule, batches: list[GraphBatch]) -> dict[str, float]:
+def _valid_losses(module: FusionModule) -> dict[str, float]:
     module.network.eval()
     module.on_validation_epoch_start()
-    for step, batch in enumerate(batches):
-        module.validation_step(batch, step)
+    device = next(module.network.parameters()).device
+    for step, batch in enumerate(module.val_dataloader()):
+        module.validation_step(batch.to(device), step)
     losses = module.epoch_losses()["valid"]
     return dict(zip(module.store.schema.task_names, losses.tolist(), strict=True))
 

@@ -99,6 +99,15 @@ def test_a_task_without_validation_labels_keeps_its_head():
     assert all(torch.equal(after[k], before[k]) for k in before if k.startswith("heads.t2"))
 
 
+def test_the_phase_ends_with_its_time_and_its_time_counts():
+    assert max(train_heads(begun(learnable()), 0.0).values()) == 1
+    _, keeper = fit(learnable(), small_config(head_epochs=2), None)
+    assert keeper.head_seconds > 0
+    assert keeper.seconds == sum(r["seconds"] for r in keeper.history) + keeper.head_seconds
+    _, late = fit(learnable(), small_config(head_epochs=2, max_seconds=1e-6), None)
+    assert (len(late.history), late.head_epochs) == (1, {})
+
+
 def test_a_run_that_died_between_the_phases_ends_as_the_unbroken_one(tmp_path, monkeypatch):
     import gnnfusion.training.fit as module
 
