@@ -203,7 +203,8 @@ class FusionModule(pl.LightningModule):
             slowed = dict(zip(self.store.schema.modality_names, self.factors.tolist(), strict=True))
             schedule = self.lr_schedulers()
             assert isinstance(schedule, torch.optim.lr_scheduler.LRScheduler)
-            modulate(optimizer, schedule.get_last_lr(), slowed, self.config.modulation_noise)
+            rates = [float(rate) for rate in schedule.get_last_lr()]
+            modulate(optimizer, rates, slowed, self.config.modulation_noise)
 
     def on_train_batch_end(self, outputs: Any, batch: GraphBatch, batch_idx: int) -> None:
         if self.balancer.looks_back:
