@@ -187,6 +187,8 @@ def test_sampled_groups_differ_and_have_the_sizes_asked_for():
     assert len(sample_groups(tasks, 15, most=2)) == 15
     with pytest.raises(UsageError, match="6 tasks have 15 groups of these sizes, not 16"):
         sample_groups(tasks, 16, most=2)
+    with pytest.raises(UsageError, match="20 tasks have 190 groups of these sizes, not 191"):
+        sample_groups(tuple("abcdefghijklmnopqrst"), 191, most=2)
 
 
 def test_what_cannot_be_measured_is_said_before_anything_is_trained(store, tmp_path):

@@ -15,6 +15,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -180,9 +181,9 @@ def sample_groups(
         There are not so many groups.
     """
     sizes = range(least, (most or len(tasks)) + 1)
-    every = [g for size in sizes for g in combinations(tasks, size)] if len(tasks) <= 16 else None
-    if every is not None and count > len(every):
-        raise UsageError(f"{len(tasks)} tasks have {len(every)} groups of these sizes, not {count}")
+    there = sum(comb(len(tasks), size) for size in sizes)
+    if count > there:
+        raise UsageError(f"{len(tasks)} tasks have {there} groups of these sizes, not {count}")
     rng, found = np.random.default_rng(seed), dict[Group, None]()
     while len(found) < count:
         size = int(rng.choice(sizes))
