@@ -10,7 +10,7 @@ from typing import Any
 import jsonargparse
 from jsonargparse import Namespace
 
-from gnnfusion import __version__, commands
+from gnnfusion import __version__, commands, relate_command
 from gnnfusion.errors import GnnFusionError
 from gnnfusion.relatedness.estimators import METHODS
 from gnnfusion.training.compare.config import WeightSearch
@@ -182,7 +182,7 @@ COMMANDS: dict[str, Any] = {
     "train": (_train, commands.train),
     "evaluate": (_evaluate, commands.evaluate),
     "predict": (_predict, commands.predict),
-    "relate": (_relate, commands.relate),
+    "relate": (_relate, relate_command.relate),
     "compare": (_compare, commands.compare),
     "data": (_data, commands.data),
     "info": (_info, commands.info),
