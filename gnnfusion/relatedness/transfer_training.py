@@ -22,7 +22,6 @@ from gnnfusion.training.fit import fit
 from gnnfusion.whole import finite, write_json
 
 THREADS = 1  # in processes and here: the order of sums, so the last bit, depends on their number
-SAMPLE = 1_000_000  # to read all of a large store would take as long as a training
 
 
 @dataclass(frozen=True)
@@ -112,30 +111,3 @@ def run_in_process(training: Training, folder: Path) -> dict[str, Any]:
     """`run_training` on what `start_process` opened."""
     assert _AT is not None
     return run_training(_AT[0], training, folder, _AT[1])
-
-
-# -- the data ---------------------------------------------------------------------------------
-
-
-def on_disk(store: GraphStore, folder: Path) -> Path:
-    """A folder that holds this very store: its own, or, of one in memory or a view, a copy."""
-    data = digest(store, {})
-    if store.path is not None and digest(GraphStore.open(store.path), {}) == data:
-        return store.path
-    copy = folder / f"store-{data}"
-    if not copy.exists():
-        store.save(copy)
-    return copy
-
-
-def digest(store: GraphStore, targets: Mapping[str, np.ndarray]) -> str:
-    """Short name of the data, of which it reads the first million numbers of every tensor."""
-    meta = {k: v for k, v in store.meta.items() if k != "format"}  # which only files have
-    found = hashlib.blake2b(json.dumps(meta, sort_keys=True).encode(), digest_size=8)
-    for name in sorted(store.tensors):
-        values = store.tensors[name]
-        found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        found.update(values.flatten()[:SAMPLE].numpy().tobytes())
-    for task in sorted(targets):
-        found.update(task.encode() + np.ascontiguousarray(targets[task]).tobytes())
-    return found.hexdigest()

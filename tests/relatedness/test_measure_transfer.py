@@ -14,8 +14,8 @@ from gnnfusion.relatedness.estimators import transfer as module
 from gnnfusion.relatedness.estimators.transfer import measure_transfer, sample_groups
 from gnnfusion.relatedness.relate import relate
 from gnnfusion.relatedness.transfer import Transfer
-from gnnfusion.relatedness.transfer_training import on_disk
 from gnnfusion.schema import Modality, Schema, Task
+from gnnfusion.training.compare.data import on_disk
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evaluate import loss_table
 from gnnfusion.training.fit import fit, train

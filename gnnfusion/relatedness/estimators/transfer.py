@@ -29,12 +29,11 @@ from gnnfusion.relatedness.transfer import Transfer
 from gnnfusion.relatedness.transfer_training import (
     THREADS,
     Training,
-    digest,
-    on_disk,
     run_in_process,
     run_training,
     start_process,
 )
+from gnnfusion.training.compare.data import digest, on_disk
 from gnnfusion.training.compare.pool import Say, run_each
 from gnnfusion.training.compare.trial import load_trial
 from gnnfusion.training.config import TrainConfig

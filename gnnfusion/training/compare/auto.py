@@ -28,7 +28,7 @@ def choose_settings(
     Parameters
     ----------
     store
-        Samples, in a folder.
+        Samples.
     out
         Folder of the comparison, which goes on from there when called again.
     base

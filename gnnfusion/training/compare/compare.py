@@ -16,6 +16,7 @@ from gnnfusion.errors import DataError, RunError, UsageError
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.training.baselines import BASELINES, baseline
 from gnnfusion.training.compare.config import WeightSearch
+from gnnfusion.training.compare.data import claim, on_disk
 from gnnfusion.training.compare.plan import (
     Candidate,
     Trial,
@@ -62,7 +63,8 @@ def compare(
     Parameters
     ----------
     store
-        A store or its folder, with validation and test rows.
+        A store or its folder, with validation and test rows; of one in memory, or one seen with
+        other weights, labels or splits, a copy is kept in `out`.
     out
         Folder for results.
     fusions, sharings, balancings
@@ -101,7 +103,8 @@ def compare(
     Raises
     ------
     UsageError
-        Counts below one, methods that do not fit, or none whose weights can be searched.
+        Counts below one, methods that do not fit, none whose weights can be searched, or a folder
+        of results on other data.
     MissingExtraError
         Weights are to be searched by Optuna, which is not installed.
     DataError
@@ -113,8 +116,6 @@ def compare(
     store = store if isinstance(store, GraphStore) else GraphStore.open(store)
     if min(seeds, trials, jobs or 1) < 1:
         raise UsageError("seeds, trials and jobs must be at least 1")
-    if store.path is None:
-        raise UsageError("a comparison reads the store from its folder; save it first")
     for split in ("valid", "test"):
         if len(store.rows(split)) == 0:
             raise DataError(f"the split {split!r} is empty, so methods cannot be compared")
@@ -125,9 +126,11 @@ def compare(
     methods, left_out = candidates(
         store, base or TrainConfig(), fusions, sharings, balancings, evidence
     )
+    claim(out, store)
     run = partial(
-        run_all, store=store.path, folder=out / "trials", jobs=jobs, threads=threads, say=say
-    )
+        run_all, store=on_disk(store, out), folder=out / "trials", jobs=jobs, threads=threads,
+        say=say,
+    )  # fmt: skip
 
     def deadline(share: float) -> float | None:
         return None if budget is None else began + share * budget

@@ -99,9 +99,26 @@ def test_a_budget_compares_on_what_all_methods_have():
     assert module._all_have(found, methods, 3, "x") == 1
 
 
-def test_counts_below_one_and_stores_in_memory_are_refused(store, tmp_path):
+def test_counts_below_one_are_refused(store, tmp_path):
     with pytest.raises(UsageError, match="at least 1"):
         compare(store, tmp_path, seeds=0)
-    with pytest.raises(UsageError, match="save it first"):
-        compare(GraphStore(store.meta, store.tensors), tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_store_seen_otherwise_is_trained_on_as_it_is_seen(store, tmp_path, monkeypatch):
+    """Processes open a folder: not that of the store which was weighed, relabelled or resplit."""
+    opened = []
+    monkeypatch.setattr(module, "run_all", lambda trials, store, **_: opened.append(store) or {})
+
+    def at(store, out):
+        with pytest.raises(RunError, match="the budget ended"):
+            compare(store, out, fusions=["average"], base=SMALL)
+        return GraphStore.open(opened[-1])
+
+    assert at(store, tmp_path / "a").path == store.path
+    weighed = at(store.with_weights({"t0": 3.0}), tmp_path / "b")
+    assert [t.weight for t in weighed.schema.tasks] == [3.0, 1.0, 1.0]
+    assert not at(store.with_labels_of(["t0"]), tmp_path / "c").masks[:, 1:].any()
+    assert len(at(GraphStore(store.meta, store.tensors), tmp_path / "d")) == len(store)
+    with pytest.raises(UsageError, match="holds trainings on other data; name another folder"):
+        compare(store, tmp_path / "b", fusions=["average"], base=SMALL)
