@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from random_stores import make_store
 
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.training.config import TrainConfig
+from gnnfusion.training.fit import train
+from gnnfusion.training.module import FusionModule
+from gnnfusion.training.run import Run
 
 SPLIT = np.array([0] * 40 + [1] * 15 + [2] * 15)
 
@@ -30,6 +34,22 @@ def small_config(**changes) -> TrainConfig:
     network = NetworkConfig(width=8, layers=2, heads=2, dropout=0.2)
     values = {"network": network, "epochs": 3, "batch_size": 8, "device": "cpu", **changes}
     return TrainConfig(**values)
+
+
+def broken_off(store, folder, config, monkeypatch, place=(2, 2)) -> Run:
+    """A run that is interrupted in a step (epoch, number of the batch) and called again."""
+    step = FusionModule.training_step
+
+    def dying(self, batch, index):
+        if (self.current_epoch, index) == place:
+            raise KeyboardInterrupt
+        return step(self, batch, index)
+
+    with monkeypatch.context() as m:
+        m.setattr(FusionModule, "training_step", dying)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train(store, folder, config, logs=False)
+    return train(store, folder, config, logs=False)
 
 
 def learnable(**settings) -> GraphStore:

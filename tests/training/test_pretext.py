@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from random_stores import make_network, make_store
-from small_runs import SPLIT, small_config, small_store
+from small_runs import SPLIT, broken_off, small_config, small_store
 
 from gnnfusion.errors import UsageError
 from gnnfusion.graphs.batch import make_batch, topology_of
@@ -200,23 +200,10 @@ def test_rows_without_any_label_change_what_is_learned(name):
 
 
 def test_a_run_with_pretext_resumes_and_its_weights_are_the_network_s(tmp_path, monkeypatch):
-    from gnnfusion.training import module
-
     store = small_store(tmp_path / "store")
     settings = small_config(pretext="masked", epochs=4)
     whole = train(store, tmp_path / "whole", settings, logs=False)
-    step = module.FusionModule.training_step
-
-    def dying(self, batch, index):
-        if (self.current_epoch, index) == (2, 2):
-            raise KeyboardInterrupt
-        return step(self, batch, index)
-
-    with monkeypatch.context() as m:
-        m.setattr(module.FusionModule, "training_step", dying)
-        with pytest.raises((KeyboardInterrupt, SystemExit)):
-            train(store, tmp_path / "broken", settings, logs=False)
-    broken = train(store, tmp_path / "broken", settings, logs=False)
+    broken = broken_off(store, tmp_path / "broken", settings, monkeypatch)
     a, b = ((r.path / "model.safetensors").read_bytes() for r in (whole, broken))
     assert a == b
     assert not [k for k in whole.network("cpu").state_dict() if "pretext" in k]

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from random_stores import make_store
-from small_runs import SPLIT, followed, small_config, small_store
+from small_runs import SPLIT, broken_off, followed, small_config, small_store
 from toy_losses import STATEFUL
 
 from gnnfusion.cli import main
@@ -72,18 +72,7 @@ def test_a_run_broken_off_ends_as_the_unbroken_one(name, tmp_path, monkeypatch):
     store = vectors(unlabelled=0.6)
     settings = config(name, epochs=3, batch_size=14, log_interference=2)
     whole = train(store, tmp_path / "whole", settings, logs=False)
-    plain = FusionModule.training_step
-
-    def dying(self, batch, index):
-        if (self.current_epoch, index) == (2, 1):
-            raise KeyboardInterrupt
-        return plain(self, batch, index)
-
-    monkeypatch.setattr(FusionModule, "training_step", dying)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        train(store, tmp_path / "broken", settings, logs=False)
-    monkeypatch.setattr(FusionModule, "training_step", plain)
-    resumed = train(store, tmp_path / "broken", settings, logs=False)
+    resumed = broken_off(store, tmp_path / "broken", settings, monkeypatch, place=(2, 1))
     for file in ("model.safetensors", "interference.csv"):
         assert (whole.path / file).read_bytes() == (resumed.path / file).read_bytes()
     keys = Run.load(whole.path).network("cpu").state_dict()
