@@ -25,10 +25,10 @@ from gnnfusion import TrainConfig, datasets
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators import labels
-from gnnfusion.relatedness.estimators.evidence import paired_gain
 from gnnfusion.relatedness.estimators.gradient import cosines
 from gnnfusion.relatedness.estimators.representation import cka_matrix
 from gnnfusion.relatedness.estimators.residuals import association, residuals
+from gnnfusion.relatedness.paired import paired_gain
 from gnnfusion.relatedness.relate import estimate
 from gnnfusion.relatedness.task_graph import TaskGraph, t_interval
 from gnnfusion.training.evaluate import loss_table, outputs

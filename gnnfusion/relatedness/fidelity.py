@@ -24,7 +24,7 @@ from torch import Tensor
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators.ablation import cut_pairs, relates
-from gnnfusion.relatedness.estimators.evidence import paired_gain
+from gnnfusion.relatedness.paired import paired_gain
 from gnnfusion.training.evaluate import loss_table, losses_of, outputs
 from gnnfusion.training.evidence import kin_matrix, others_shown
 

@@ -34,7 +34,7 @@ from gnnfusion.graphs.topology import TASK, Edges, EdgeType
 from gnnfusion.nn.fusion.graph import GraphFusion
 from gnnfusion.nn.network import RELATES, FusionNetwork, SharedNetwork
 from gnnfusion.relatedness.estimators import INFORMS
-from gnnfusion.relatedness.estimators.evidence import paired_gain
+from gnnfusion.relatedness.paired import paired_gains
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import loss_table
 from gnnfusion.training.evidence import kin_matrix
@@ -167,16 +167,14 @@ def _graph(
     kin = kin_matrix(store.schema).numpy()
     count = len(kin)
     value, low, high, p_value = (np.full((count, count), np.nan) for _ in range(4))
-    sizes = np.zeros((count, count), dtype=int)
-    for (i, j), after in cuts.items():
-        known = np.isfinite(base[:, j])
-        sizes[i, j] = known.sum()
-        if kin[i, j] or sizes[i, j] < 2:
-            continue
-        rng = np.random.default_rng([seed, i, j])
-        gain, least, most, p_value[i, j] = paired_gain(after[known], base[known, j], rng)
-        # `paired_gain` is relative to the loss with the cut, the value here to that without.
+    pairs = [pair for pair in cuts if not kin[pair]]
+    targets = [j for _, j in pairs]
+    after = np.stack([cuts[pair] for pair in pairs], 1) if pairs else base[:, :0]
+    results = paired_gains(after, base[:, targets], np.random.default_rng(seed))
+    for (i, j), gain, least, most, p in zip(pairs, *results, strict=True):
+        # Gains are relative to the loss with the cut, the value here to that without.
         value[i, j], low[i, j], high[i, j] = (g / (1 - g) for g in (gain, least, most))
+        p_value[i, j] = p
     return TaskGraph(
         tasks=store.schema.task_names,
         method=method,
@@ -185,7 +183,7 @@ def _graph(
         low=low,
         high=high,
         p_value=p_value,
-        n=sizes,
+        n=np.broadcast_to(np.isfinite(base).sum(0), (count, count)),
         derived=kin & ~np.eye(count, dtype=bool),
         unit="share of j's loss",
     )

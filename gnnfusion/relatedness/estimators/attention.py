@@ -20,7 +20,7 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.fusion.graph import GraphFusion
 from gnnfusion.nn.network import RELATES, FusionNetwork, SharedNetwork
 from gnnfusion.relatedness.estimators.ablation import has_relates
-from gnnfusion.relatedness.estimators.evidence import paired_gain
+from gnnfusion.relatedness.paired import paired_gain
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import loss_table
 from gnnfusion.training.evidence import kin_matrix
