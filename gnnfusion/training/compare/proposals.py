@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def _explore_optuna(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-    range_of = {
+    range_of: dict[str, Any] = {
         t: optuna.distributions.FloatDistribution(1 / REACH, REACH, log=True) for t in first[0]
     }
     found = list(zip(first, score(first), strict=True))
