@@ -3,8 +3,16 @@ r"""How much knowing label i tells about task j beyond the features.
 .. math:: v_{ij} = \frac{\bar\ell_j(\emptyset) - \bar\ell_j(\{i\})}{\bar\ell_j(\emptyset)}
 
 with :math:`\bar\ell_j(S)` the mean loss of task j on held-out samples that have both labels, when
-the labels in S are shown to the network. Intervals are percentile bootstraps over samples; p-values
-are one-sided sign-flip tests of the paired differences.
+the labels in S are shown to the network. Intervals are percentile bootstraps over samples.
+
+Null: given the features, label i tells nothing of label j. Being told anything can change a loss,
+too: a network that sees a label leans less on features, and where it had learned noise from them
+that alone lowers its loss. So the p-value is not of the fall against nothing known, but of that
+against a label drawn from what the network predicts for task i (`draw_labels`), which under the
+null serves as well as the true one (the conditional randomization test of Candès et al.,
+arXiv:1610.02351): a one-sided sign-flip test of the paired differences, over the mean of `TOLD`
+draws. Shuffled labels would not do, for they contradict the features. The test holds as far as
+the network predicts task i rightly.
 """
 
 from __future__ import annotations
@@ -12,14 +20,18 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gnnfusion.graphs.store import GraphStore
+from gnnfusion.graphs.store_file import Overlay
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.paired import paired_gains
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.training.evaluate import loss_table, losses_of, outputs
+from gnnfusion.training.evaluate import losses_of, outputs, predictions
 from gnnfusion.training.evidence import kin_matrix, only_shown
+
+TOLD = 3  # labels drawn in place of each true one
 
 
 def estimate(
@@ -43,23 +55,28 @@ def estimate(
     tasks = store.schema.task_names
     kin = kin_matrix(store.schema).numpy()
     masks = store.masks[rows].numpy()
-    base = loss_table(network, store, rows)
+    found = outputs(network, store, rows)
+    base = losses_of(network, store, rows, found)
     count = len(tasks)
-    value, low, high, p_value = (np.full((count, count), np.nan) for _ in range(4))
-    after = np.stack([
-        losses_of(network, store, rows, outputs(network, told or store, rows,
-                                                partial(only_shown, task=i)))
-        for i in range(count)
-    ])  # fmt: skip
+    rng = np.random.default_rng(seed)
+    drawn = [draw_labels(network, store, rows, found, rng) for _ in range(TOLD)]
+
+    def knowing(labels: GraphStore) -> np.ndarray:
+        """Losses when the label of one task is shown, by that task, ``[T, n, T]``."""
+        shown = (outputs(network, labels, rows, partial(only_shown, task=i)) for i in range(count))
+        return np.stack([losses_of(network, store, rows, out) for out in shown])
+
+    after, told_draws = knowing(told or store), np.mean([knowing(d) for d in drawn], axis=0)
     both = masks.T[:, :, None] & masks  # [i, n, j]
     sources, targets = (~kin).nonzero()
     pairs = both[sources, :, targets].T
-    results = paired_gains(
-        np.where(pairs, base[:, targets], np.nan), after[sources, :, targets].T,
-        np.random.default_rng(seed),
-    )  # fmt: skip
-    for matrix, found in zip((value, low, high, p_value), results, strict=True):
-        matrix[sources, targets] = found
+    knew = after[sources, :, targets].T
+    value, low, high, p_value = (np.full((count, count), np.nan) for _ in range(4))
+    gains = paired_gains(np.where(pairs, base[:, targets], np.nan), knew, rng)
+    against = np.where(pairs, told_draws[sources, :, targets].T, np.nan)
+    for matrix, each in zip((value, low, high), gains[:3], strict=True):
+        matrix[sources, targets] = each
+    p_value[sources, targets] = paired_gains(against, knew, rng)[3]
     return TaskGraph(
         tasks=tasks,
         method="evidence",
@@ -71,3 +88,38 @@ def estimate(
         n=both.sum(1),
         derived=kin & ~np.eye(count, dtype=bool),
     )
+
+
+def draw_labels(
+    network: FusionNetwork,
+    store: GraphStore,
+    rows: Tensor,
+    found: dict[str, Tensor],
+    rng: np.random.Generator,
+) -> GraphStore:
+    """The store with each label of `rows` drawn from what the network predicts for it.
+
+    Classes by their probabilities; of regressions the prediction with the residual of another row.
+
+    Parameters
+    ----------
+    found
+        Outputs of each task on `rows`, with nothing known.
+    """
+    changed = {}
+    for task in store.schema.tasks:
+        known = store.mask(task.name)[rows]
+        where = rows[known]
+        target = store.target(task.name).clone()
+        predicted, chance = predictions(network, task, found[task.name][known])
+        if chance is None:
+            left = target[where].numpy() - predicted
+            label = predicted + left[rng.permutation(len(left))]
+        elif task.kind == "multilabel":
+            label = rng.random(chance.shape) < chance
+        else:
+            above = rng.random((len(chance), 1)) > np.cumsum(chance, axis=1)
+            label = np.minimum(above.sum(1), chance.shape[1] - 1)
+        target[where] = torch.as_tensor(label).to(target.dtype)
+        changed[f"y/{task.name}"] = target
+    return GraphStore(store.meta, Overlay(store.tensors, changed), store.path)
