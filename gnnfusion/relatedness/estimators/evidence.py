@@ -28,7 +28,7 @@ from gnnfusion.graphs.store_file import Overlay
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.paired import paired_gains
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.training.evaluate import losses_of, outputs, predictions
+from gnnfusion.training.evaluate import losses_of, outputs
 from gnnfusion.training.evidence import kin_matrix, only_shown
 
 TOLD = 3  # labels drawn in place of each true one
@@ -59,7 +59,7 @@ def estimate(
     base = losses_of(network, store, rows, found)
     count = len(tasks)
     rng = np.random.default_rng(seed)
-    drawn = [draw_labels(network, store, rows, found, rng) for _ in range(TOLD)]
+    drawn = [draw_labels(store, rows, found, rng) for _ in range(TOLD)]
 
     def knowing(labels: GraphStore) -> np.ndarray:
         """Losses when the label of one task is shown, by that task, ``[T, n, T]``."""
@@ -91,15 +91,16 @@ def estimate(
 
 
 def draw_labels(
-    network: FusionNetwork,
     store: GraphStore,
     rows: Tensor,
     found: dict[str, Tensor],
     rng: np.random.Generator,
 ) -> GraphStore:
-    """The store with each label of `rows` drawn from what the network predicts for it.
+    """The store with each label of `rows` drawn from what the network's outputs say of it.
 
-    Classes by their probabilities; of regressions the prediction with the residual of another row.
+    Outputs are calibrated on these rows first, linearly, as an overfitted network is too sure:
+    regressions are the fitted value with the residual of another row, classes are drawn by a
+    logistic regression. Else drawn labels would be more extreme than true ones, and mislead more.
 
     Parameters
     ----------
@@ -111,15 +112,28 @@ def draw_labels(
         known = store.mask(task.name)[rows]
         where = rows[known]
         target = store.target(task.name).clone()
-        predicted, chance = predictions(network, task, found[task.name][known])
-        if chance is None:
-            left = target[where].numpy() - predicted
-            label = predicted + left[rng.permutation(len(left))]
+        out, y = found[task.name][known].double().numpy(), target[where].numpy()
+        if len(y) and task.kind == "regression":
+            x = np.column_stack([np.ones(len(out)), out])
+            fitted = x @ np.linalg.lstsq(x, y, rcond=None)[0]
+            label = fitted + (y - fitted)[rng.permutation(len(y))]
         elif task.kind == "multilabel":
-            label = rng.random(chance.shape) < chance
+            label = np.column_stack([_draw_class(o[:, None], c, rng)
+                                     for o, c in zip(out.T, y.T, strict=True)])  # fmt: skip
         else:
-            above = rng.random((len(chance), 1)) > np.cumsum(chance, axis=1)
-            label = np.minimum(above.sum(1), chance.shape[1] - 1)
+            label = _draw_class(out, y, rng)
         target[where] = torch.as_tensor(label).to(target.dtype)
         changed[f"y/{task.name}"] = target
     return GraphStore(store.meta, Overlay(store.tensors, changed), store.path)
+
+
+def _draw_class(out: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Classes ``[n]`` drawn by a logistic regression of `y` ``[n]`` on outputs ``[n, K]``."""
+    from sklearn.linear_model import LogisticRegression  # not at the top: it takes a second
+
+    if len(np.unique(y)) < 2:
+        return y
+    model = LogisticRegression(max_iter=500).fit(out, y)
+    passed = rng.random((len(y), 1)) > np.cumsum(model.predict_proba(out), axis=1)
+    drawn: np.ndarray = model.classes_[np.minimum(passed.sum(1), len(model.classes_) - 1)]
+    return drawn
