@@ -33,6 +33,7 @@ from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine, estimable, 
 from gnnfusion.relatedness.estimators import ESTIMATORS
 from gnnfusion.relatedness.estimators.transfer import measure_transfer, sample_groups
 from gnnfusion.relatedness.relate import estimate
+from gnnfusion.relatedness.validation import predicted_gains
 from gnnfusion.training.fit import fit
 from gnnfusion.training.probes import Probes, probe_interval
 from gnnfusion.whole import finite, write_json
@@ -42,17 +43,6 @@ REGIMES: dict[str, dict[str, Any]] = {
     "overlapping": {"label_pattern": "random", "label_missing": 2 / 3, "train": 240, "valid": 240},
 }
 SETTINGS = {"epochs": 15, "patience": 15, "batch_size": 64, "lr": 4e-3, "refit": False}
-
-
-def predictions(value: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Predicted gain of each task in each group: the mean over the others, ``[G, T]``."""
-    off = np.where(np.eye(len(value), dtype=bool), 0.0, value)
-    known = np.isfinite(off)
-    inside = members.astype(float)
-    count = inside @ (known & ~np.eye(len(value), dtype=bool)).astype(float)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = (inside @ np.where(known, off, 0.0)) / count
-    return np.where(members, found, np.nan)
 
 
 def graphs_of(
@@ -106,7 +96,7 @@ def study(regime: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
     chosen = np.array([truth.reliability("test"), truth.valid_agreement()["z_pearson"]])
     rows = {}
     for method, graph in graphs.items():
-        found = predictions(graph.value, members)
+        found = predicted_gains(graph.value, members)
         entry = ESTIMATORS.get(method)
         pairs = truth.pairs()
         rows[method] = {
@@ -134,7 +124,7 @@ def study(regime: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
         "reliability": float(chosen[0]),
         "ceiling": float(np.sqrt(max(chosen[0], 0.0))),
         "valid_agrees_with_test": float(chosen[1]),
-        "planted_truth": float(z_pearson(predictions(related.astype(float), members), gains)),
+        "planted_truth": float(z_pearson(predicted_gains(related.astype(float), members), gains)),
         "mean_gain": float(np.nanmean(gains)),
         "trainings": truth.trainings,
         "training_seconds": truth.seconds,
