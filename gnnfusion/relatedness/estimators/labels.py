@@ -3,8 +3,9 @@
 Absolute Spearman correlation between two regressions (of one column), else normalized mutual
 information (arithmetic mean of the entropies; a regression is cut into quintiles, several columns
 or labels are reduced to their clusters of equal values or to their first principal axis). P-values
-come from permuting one of the two; intervals are pivot bootstraps over samples (of the
-ranks taken once).
+come from permuting one of the two. Intervals are bootstraps over samples: of correlations
+percentile ones of the signed value (of the ranks taken once), folded where they span 0; of
+information pivots.
 """
 
 from __future__ import annotations
@@ -69,9 +70,12 @@ def association(
     found = float(measure(a[None], b[None])[0])
     null = measure(np.broadcast_to(a, shuffled.shape), shuffled)
     picks = rng.integers(0, len(a), (DRAWS, len(a)))
-    # Resampling adds ties and so information; the pivot interval takes that bias off again.
-    low, high = 2 * found - np.quantile(measure(a[picks], b[picks]), [0.975, 0.025])
-    low, high = max(0.0, low), min(1.0, max(found, high))
+    if ranks:
+        low, high = folded(np.quantile(_signed(a[picks], b[picks]), [0.025, 0.975]))
+    else:
+        # Resampling adds ties and so information; the pivot interval takes that bias off again.
+        low, high = 2 * found - np.quantile(measure(a[picks], b[picks]), [0.975, 0.025])
+        low, high = max(0.0, low), min(1.0, max(found, high))
     p_value = (1 + (null >= found - 1e-12).sum()) / (DRAWS + 1)
     return found, float(low), float(high), float(p_value)
 
@@ -95,11 +99,27 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return ranks
 
 
+def folded(bounds: np.ndarray) -> tuple[float, float]:
+    """Interval of an absolute value from that of the signed one, which covers it as often.
+
+    Resampled absolute values would not: near 0 all of them lie on one side.
+    """
+    low, high = float(bounds[0]), float(bounds[1])
+    if low < 0 < high:
+        return 0.0, max(-low, high)
+    return min(abs(low), abs(high)), max(abs(low), abs(high))
+
+
 def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Absolute correlation of each row of `a` ``[D, n]`` with that of `b`."""
+    found: np.ndarray = np.abs(_signed(a, b))
+    return found
+
+
+def _signed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     x, y = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     scale = np.sqrt((x * x).sum(1) * (y * y).sum(1))
-    covariance: np.ndarray = np.abs((x * y).sum(1))
+    covariance: np.ndarray = (x * y).sum(1)
     return covariance / np.maximum(scale, 1e-12)
 
 

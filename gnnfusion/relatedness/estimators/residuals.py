@@ -33,6 +33,7 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.readout import Head
 from gnnfusion.relatedness.estimators import INFORMS
+from gnnfusion.relatedness.estimators.labels import folded
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import outputs
 from gnnfusion.training.evidence import kin_matrix
@@ -113,11 +114,7 @@ def association(
         x, y = a[picks, 0], b[picks, 0]
         x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
         scale = np.maximum(np.sqrt((x * x).sum(1) * (y * y).sum(1)), 1e-300)
-        low, high = np.quantile((x * y).sum(1) / scale, [0.025, 0.975])
-        if low < 0 < high:
-            low, high = 0.0, max(-low, high)
-        else:
-            low, high = sorted((abs(low), abs(high)))
+        low, high = folded(np.quantile((x * y).sum(1) / scale, [0.025, 0.975]))
     else:
         drawn = [_root_rv(a[p] - a[p].mean(0), b[p] - b[p].mean(0)) for p in picks[: DRAWS // 4]]
         # Of several outputs it is at least 0, and resampling adds to it; a pivot takes that off.
