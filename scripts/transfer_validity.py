@@ -28,12 +28,17 @@ from study import markdown, provenance  # scripts/ is where this program lies
 
 from gnnfusion import GraphStore, TaskGraph, TrainConfig, build, datasets
 from gnnfusion.errors import UsageError
-from gnnfusion.relatedness.agreement import oracle_share, qap_p, spearman, z_pearson
+from gnnfusion.relatedness.agreement import (
+    oracle_share,
+    predicted_gains,
+    qap_p,
+    spearman,
+    z_pearson,
+)
 from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine, estimable, fit_predictor
 from gnnfusion.relatedness.estimators import ESTIMATORS
 from gnnfusion.relatedness.estimators.transfer import measure_transfer, sample_groups
 from gnnfusion.relatedness.relate import estimate
-from gnnfusion.relatedness.validation import predicted_gains
 from gnnfusion.training.fit import fit
 from gnnfusion.training.probes import Probes, probe_interval
 from gnnfusion.whole import finite, write_json

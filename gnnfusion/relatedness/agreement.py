@@ -203,6 +203,28 @@ def oracle_share(predicted: np.ndarray, truth: np.ndarray, most: int) -> float:
     return split_value(truth, best_split(predicted, most)) / oracle
 
 
+def predicted_gains(value: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """What values of pairs ``[T, T]`` say of groups (bool ``[G, T]``): ``[G, T]``.
+
+    For each task of a group the mean over those of the others that are known; NaN where none is,
+    and for tasks that are not of the group.
+    """
+    off = ~np.eye(len(value), dtype=bool)
+    known = np.isfinite(value) & off
+    inside = members.astype(float)
+    count = inside @ known.astype(float)
+    total = inside @ np.where(known, value, 0.0)
+    return np.where(members & (count > 0), total / np.maximum(count, 1), np.nan)
+
+
+def known_mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of what is known; NaN where nothing is."""
+    there = np.isfinite(values)
+    count = there.sum(0)
+    total = np.where(there, values, 0.0).sum(0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 # -- shared -----------------------------------------------------------------------------------
 
 

@@ -24,8 +24,12 @@ import numpy as np
 from scipy.stats import norm, rankdata
 
 from gnnfusion.errors import UsageError
+from gnnfusion.relatedness.agreement import known_mean, predicted_gains
 from gnnfusion.relatedness.estimators import ESTIMATORS, HELPS
 from gnnfusion.relatedness.task_graph import TaskGraph
+
+SINGLE_TRAINING: Sequence[str] = ("evidence", "residuals", "gradient", "look_ahead", "cka")
+"""What `combined` is made of: one training's worth, and no label without it."""
 
 FLAT = 1e3  # spread of the priors on a and b, in spreads of the gains
 RATIOS = np.geomspace(1e-3, 3, 12)  # of tau to the spread of the gains
@@ -56,7 +60,7 @@ def family_scores(graphs: Mapping[str, TaskGraph]) -> dict[str, np.ndarray]:
     found: dict[str, list[np.ndarray]] = {}
     for name, graph in graphs.items():
         found.setdefault(ESTIMATORS[name].family, []).append(normal_scores(graph.value))
-    return {family: _mean(np.stack(each)) for family, each in found.items()}
+    return {family: known_mean(np.stack(each)) for family, each in found.items()}
 
 
 def combine(graphs: Mapping[str, TaskGraph]) -> TaskGraph:
@@ -64,7 +68,7 @@ def combine(graphs: Mapping[str, TaskGraph]) -> TaskGraph:
 
     A family that cannot estimate a pair is left out of that pair's mean.
     """
-    value = _mean(np.stack(list(family_scores(graphs).values())))
+    value = known_mean(np.stack(list(family_scores(graphs).values())))
     first = next(iter(graphs.values()))
     nothing = np.full_like(value, np.nan)
     return replace(
@@ -171,33 +175,12 @@ def _features(scores: Mapping[str, np.ndarray], members: np.ndarray) -> np.ndarr
     What a family cannot estimate counts as 0, an average pair. NaN for tasks outside the group and
     for a group of one.
     """
-    each = np.stack([_for_groups(np.nan_to_num(s), members) for s in scores.values()], axis=-1)
-    mean = _for_groups(np.nan_to_num(_mean(np.stack(list(scores.values())))), members)
+    each = np.stack([predicted_gains(np.nan_to_num(s), members) for s in scores.values()], axis=-1)
+    mean = predicted_gains(np.nan_to_num(known_mean(np.stack(list(scores.values())))), members)
     return np.concatenate([np.where(np.isfinite(mean), 1.0, np.nan)[..., None],
                            mean[..., None], each], axis=-1)  # fmt: skip
-
-
-def _for_groups(score: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Mean over i in each group, i not j, of the score of (i, j), ``[G, T]``."""
-    score = score * ~np.eye(len(score), dtype=bool)
-    others = members.sum(1, keepdims=True) - 1
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found: np.ndarray = np.where(members, members.astype(float) @ score / others, np.nan)
-    return np.where(np.isfinite(found), found, np.nan)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the first axis of what is known; NaN where nothing is."""
-    known = np.isfinite(values)
-    count = known.sum(0)
-    total = np.where(known, values, 0.0).sum(0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def estimable(graphs: Mapping[str, TaskGraph]) -> dict[str, TaskGraph]:
     """The graphs that have any value at all."""
     return {name: g for name, g in graphs.items() if np.isfinite(g.value).any()}
-
-
-SINGLE_TRAINING: Sequence[str] = ("evidence", "residuals", "gradient", "look_ahead", "cka")
-"""What `combined` is made of: one training's worth, and no label without it."""

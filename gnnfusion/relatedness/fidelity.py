@@ -24,7 +24,7 @@ from torch import Tensor
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators.ablation import cut_pairs, relates
-from gnnfusion.relatedness.paired import paired_gain
+from gnnfusion.relatedness.paired import as_rise, paired_gain
 from gnnfusion.training.evaluate import loss_table, losses_of, outputs
 from gnnfusion.training.evidence import kin_matrix, others_shown
 
@@ -80,8 +80,7 @@ def fidelity(
          f"with the messages of the {kept.sum()} kept pairs alone"),
     ):  # fmt: skip
         gain, low, high, p_value = paired_gain(share(gone), base, rng)
-        # `paired_gain` is relative to the loss with the cut, the value here to that without.
-        value, low, high = (g / (1 - g) for g in (gain, low, high))
+        value, low, high = map(as_rise, (gain, low, high))
         baseline = float(np.mean([share(r).mean() for r in random]) / base.mean() - 1)
         told_too = ", told all other labels," if told else ""
         found[name] = {

@@ -61,3 +61,8 @@ def paired_gain(
     """`paired_gains` of one comparison, losses ``[n]``."""
     value, low, high, p_value = paired_gains(before[:, None], after[:, None], rng)
     return float(value[0]), float(low[0]), float(high[0]), float(p_value[0])
+
+
+def as_rise(gain: float) -> float:
+    """What undoing a gain costs, as a share of the lower loss: a gain is one of the higher."""
+    return gain / (1 - gain)

@@ -22,7 +22,7 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 from gnnfusion.errors import RunError
-from gnnfusion.relatedness.agreement import spearman, split_half, z_pearson
+from gnnfusion.relatedness.agreement import known_mean, spearman, split_half, z_pearson
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.whole import finite, write_json
 
@@ -82,11 +82,11 @@ class Transfer:
         """Gains of every seed, ``[S, G, T]``; NaN for tasks that are not of the group."""
         split = split or self.held_out
         alone = self.alone[split]
-        return (alone[:, None] - self.together[split]) / _mean(alone)
+        return (alone[:, None] - self.together[split]) / known_mean(alone)
 
     def gains(self, split: str | None = None) -> np.ndarray:
         """Mean gains over seeds, ``[G, T]``."""
-        return _mean(self.per_seed(split))
+        return known_mean(self.per_seed(split))
 
     def pairs_per_seed(self, split: str | None = None) -> np.ndarray:
         r"""What i does to j in every seed, ``[S, T, T]``.
@@ -106,7 +106,7 @@ class Transfer:
 
     def pairs(self, split: str | None = None) -> np.ndarray:
         """What i does to j, mean over seeds, ``[T, T]``."""
-        return _mean(self.pairs_per_seed(split))
+        return known_mean(self.pairs_per_seed(split))
 
     def reliability(self, split: str | None = None) -> float:
         """Of the gains within targets, by halves of the seeds: see `agreement.split_half`.
@@ -151,7 +151,7 @@ class Transfer:
             tasks=self.tasks,
             method="transfer",
             question="training with i helps j",
-            value=_mean(values),
+            value=known_mean(values),
             low=nothing,
             high=nothing,
             p_value=p_value,
@@ -212,14 +212,3 @@ class Transfer:
 
 def _arrays(values: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     return {k: np.array(v, dtype=np.float64).reshape(shape) for k, v in values.items()}
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over seeds ``[...]``, of those that there are; NaN where there is none."""
-    there = np.isfinite(values)
-    count = there.sum(0)
-    with np.errstate(invalid="ignore"):
-        found: np.ndarray = np.where(
-            count > 0, np.where(there, values, 0.0).sum(0) / np.maximum(count, 1), np.nan
-        )
-    return found

@@ -30,6 +30,7 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.relatedness.agreement import (
     LEAST,
     oracle_share,
+    predicted_gains,
     qap_p,
     spearman,
     split_half,
@@ -262,20 +263,6 @@ def judge(
         ))  # fmt: skip
     ranked = sorted(verdicts, key=lambda v: -np.nan_to_num(v.z_pearson, nan=-2.0))
     return Validation(truth, tuple(ranked), dict(left_out), same_rows)
-
-
-def predicted_gains(value: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """What values of pairs ``[T, T]`` say of groups (bool ``[G, T]``): ``[G, T]``.
-
-    For each task of a group the mean over those of the others that are known; NaN where none is,
-    and for tasks that are not of the group.
-    """
-    off = ~np.eye(len(value), dtype=bool)
-    known = np.isfinite(value) & off
-    inside = members.astype(float)
-    count = inside @ known.astype(float)
-    total = inside @ np.where(known, value, 0.0)
-    return np.where(members & (count > 0), total / np.maximum(count, 1), np.nan)
 
 
 def _rows(run: Run, store: GraphStore) -> tuple[Tensor, str]:

@@ -9,11 +9,11 @@ from small_runs import small_config, small_store
 
 from gnnfusion.errors import UsageError
 from gnnfusion.relatedness import validation as module
-from gnnfusion.relatedness.agreement import spearman, z_pearson
+from gnnfusion.relatedness.agreement import predicted_gains, spearman, z_pearson
 from gnnfusion.relatedness.estimators import METHODS
 from gnnfusion.relatedness.task_graph import QUESTIONS, TaskGraph
 from gnnfusion.relatedness.transfer import Transfer
-from gnnfusion.relatedness.validation import judge, predicted_gains, validate
+from gnnfusion.relatedness.validation import judge, validate
 from gnnfusion.training.fit import train
 
 TASKS = ("a", "b", "c", "d", "e", "f")

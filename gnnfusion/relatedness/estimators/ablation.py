@@ -34,7 +34,7 @@ from gnnfusion.graphs.topology import TASK, Edges, EdgeType
 from gnnfusion.nn.fusion.graph import GraphFusion
 from gnnfusion.nn.network import RELATES, FusionNetwork, SharedNetwork
 from gnnfusion.relatedness.estimators import INFORMS
-from gnnfusion.relatedness.paired import paired_gains
+from gnnfusion.relatedness.paired import as_rise, paired_gains
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import loss_table
 from gnnfusion.training.evidence import kin_matrix
@@ -133,8 +133,13 @@ def _without(network: FusionNetwork, gone: Gone) -> Iterator[None]:
 
 def relates(network: FusionNetwork, store: GraphStore) -> bool:
     """Whether messages go along edges from task node to task node."""
+    return _has_task_edges(network) and has_relates(store)
+
+
+def _has_task_edges(network: FusionNetwork) -> bool:
+    """Whether its task nodes take messages along the edges of a batch."""
     graph = isinstance(network, SharedNetwork) and isinstance(network.fusion, GraphFusion)
-    return graph and network.reads_labels and has_relates(store)
+    return graph and network.reads_labels
 
 
 def has_relates(store: GraphStore) -> bool:
@@ -146,8 +151,7 @@ def has_relates(store: GraphStore) -> bool:
 
 
 def _check(network: FusionNetwork) -> None:
-    graph = isinstance(network, SharedNetwork) and isinstance(network.fusion, GraphFusion)
-    if not (graph and network.reads_labels):
+    if not _has_task_edges(network):
         raise UsageError(
             f"the fusion {network.config.fusion!r} with the sharing {network.config.sharing!r} "
             "passes no messages along edges between tasks, so there are none to cut; use --method "
@@ -172,8 +176,7 @@ def _graph(
     after = np.stack([cuts[pair] for pair in pairs], 1) if pairs else base[:, :0]
     results = paired_gains(after, base[:, targets], np.random.default_rng(seed))
     for (i, j), gain, least, most, p in zip(pairs, *results, strict=True):
-        # Gains are relative to the loss with the cut, the value here to that without.
-        value[i, j], low[i, j], high[i, j] = (g / (1 - g) for g in (gain, least, most))
+        value[i, j], low[i, j], high[i, j] = map(as_rise, (gain, least, most))
         p_value[i, j] = p
     return TaskGraph(
         tasks=store.schema.task_names,

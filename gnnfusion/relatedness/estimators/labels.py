@@ -15,8 +15,9 @@ from torch import Tensor
 
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.relatedness.estimators import TOGETHER
+from gnnfusion.relatedness.estimators.pairs import Found, folded, graph_of_pairs
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.training.evidence import kin_matrix
 
 DRAWS = 5000
 BINS = 5
@@ -25,35 +26,13 @@ BINS = 5
 def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
     """Association of every pair of tasks' labels on `rows`; the network is not used."""
     tasks = store.schema.tasks
-    kin = kin_matrix(store.schema).numpy()
-    masks = store.masks[rows].numpy()
     codes = [_one_number(t.kind, store.target(t.name)[rows].numpy()) for t in tasks]
-    count = len(tasks)
-    value, low, high, p_value = (np.full((count, count), np.nan) for _ in range(4))
-    sizes = np.zeros((count, count), dtype=int)
-    for i in range(count):
-        for j in range(i):
-            both = masks[:, i] & masks[:, j]
-            sizes[i, j] = sizes[j, i] = both.sum()
-            if kin[i, j] or both.sum() < 3:
-                continue
-            ranks = tasks[i].kind == "regression" and tasks[j].kind == "regression"
-            rng = np.random.default_rng([seed, i, j])
-            result = association(codes[i][both], codes[j][both], ranks, rng)
-            for matrix, number in zip((value, low, high, p_value), result, strict=True):
-                matrix[i, j] = matrix[j, i] = number
-    return TaskGraph(
-        tasks=store.schema.task_names,
-        method="labels",
-        question="labels go together",
-        value=value,
-        low=low,
-        high=high,
-        p_value=p_value,
-        n=sizes,
-        derived=kin & ~np.eye(count, dtype=bool),
-        symmetric=True,
-    )
+
+    def measure(i: int, j: int, both: np.ndarray, rng: np.random.Generator) -> Found:
+        ranks = tasks[i].kind == "regression" and tasks[j].kind == "regression"
+        return association(codes[i][both], codes[j][both], ranks, rng)
+
+    return graph_of_pairs("labels", TOGETHER, store, rows, seed, measure, fewest=3)
 
 
 def association(
@@ -97,17 +76,6 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
     ranks: np.ndarray = rankdata(values)
     return ranks
-
-
-def folded(bounds: np.ndarray) -> tuple[float, float]:
-    """Interval of an absolute value from that of the signed one, which covers it as often.
-
-    Resampled absolute values would not: near 0 all of them lie on one side.
-    """
-    low, high = float(bounds[0]), float(bounds[1])
-    if low < 0 < high:
-        return 0.0, max(-low, high)
-    return min(abs(low), abs(high)), max(abs(low), abs(high))
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -33,10 +33,9 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.readout import Head
 from gnnfusion.relatedness.estimators import INFORMS
-from gnnfusion.relatedness.estimators.labels import folded
+from gnnfusion.relatedness.estimators.pairs import Found, folded, graph_of_pairs
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import outputs
-from gnnfusion.training.evidence import kin_matrix
 from gnnfusion.training.objective import sample_losses
 
 DRAWS = 2000
@@ -46,36 +45,16 @@ FEWEST = 8  # with fewer rows every flip of signs gives nearly the same t value
 
 def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
     """Association of the residuals of every pair of tasks on `rows`."""
-    kin = kin_matrix(store.schema).numpy()
-    masks = store.masks[rows].numpy()
     found = outputs(network, store, rows)
-    residuals = [_task_residuals(network.head(t), store, rows, t, out) for t, out in found.items()]
-    count = len(residuals)
-    value, low, high, p_value = (np.full((count, count), np.nan) for _ in range(4))
-    sizes = np.zeros((count, count), dtype=int)
-    for i in range(count):
-        for j in range(i):
-            both = masks[:, i] & masks[:, j]
-            sizes[i, j] = sizes[j, i] = both.sum()
-            if kin[i, j] or both.sum() < FEWEST:
-                continue
-            rng = np.random.default_rng([seed, i, j])
-            result = association(residuals[i][both], residuals[j][both], rng)
-            for matrix, number in zip((value, low, high, p_value), result, strict=True):
-                matrix[i, j] = matrix[j, i] = number
-    return TaskGraph(
-        tasks=store.schema.task_names,
-        method="residuals",
-        question=INFORMS,
-        value=value,
-        low=low,
-        high=high,
-        p_value=p_value,
-        n=sizes,
-        derived=kin & ~np.eye(count, dtype=bool),
-        symmetric=True,
+    left = [_task_residuals(network.head(t), store, rows, t, out) for t, out in found.items()]
+
+    def measure(i: int, j: int, both: np.ndarray, rng: np.random.Generator) -> Found:
+        return association(left[i][both], left[j][both], rng)
+
+    return graph_of_pairs(
+        "residuals", INFORMS, store, rows, seed, measure, fewest=FEWEST,
         unit="association of residuals",
-    )
+    )  # fmt: skip
 
 
 def residuals(head: Head, out: Tensor, target: Tensor) -> Tensor:
