@@ -5,7 +5,7 @@ from random_stores import make_network, make_store
 
 from gnnfusion.graphs.store import GraphStore, store_from_arrays
 from gnnfusion.nn.config import NetworkConfig
-from gnnfusion.relatedness.estimators.evidence import estimate
+from gnnfusion.relatedness.estimators.evidence import draw_labels, estimate
 from gnnfusion.schema import Modality, Schema, Task
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evaluate import loss_table, outputs
@@ -97,3 +97,29 @@ def test_pairs_never_labelled_together_have_no_value(planted):
     assert np.isnan(graph.value[0, 1])
     assert graph.n[0, 1] == 0
     assert graph.n[0, 2] == 60
+
+
+def test_drawn_labels_go_with_the_outputs_as_the_true_ones_do():
+    """And with nothing else: given the outputs, they tell nothing of the labels they stand for."""
+    rng = np.random.default_rng(0)
+    store = make_store(("vector",), ("regression", "multiclass"), 4000, unlabelled=0.1)
+    rows, out = store.rows(), torch.from_numpy(rng.normal(size=(4000, 1)))
+    classes = len(store.classes("t1"))
+    y = 0.5 * out + torch.from_numpy(rng.exponential(size=(4000, 1)))  # skewed about the outputs
+    store.tensors["y/t0"] = y.to(store.target("t0").dtype)
+    logits = torch.from_numpy(3 * rng.normal(size=(4000, classes)))  # three times too sure
+    drawn_class = torch.distributions.Categorical(logits=logits / 3).sample()
+    store.tensors["y/t1"] = drawn_class.to(store.target("t1").dtype)
+    drawn = draw_labels(store, rows, {"t0": out, "t1": logits}, rng)
+    known = store.mask("t0")
+    true, told = (s.target("t0")[known, 0].double().numpy() for s in (store, drawn))
+    x = out[known, 0].numpy()
+    assert told.std() == pytest.approx(true.std(), rel=0.05)
+    assert np.corrcoef(told, x)[0, 1] == pytest.approx(np.corrcoef(true, x)[0, 1], abs=0.03)
+    assert abs(np.corrcoef(true - 0.5 * x, told - 0.5 * x)[0, 1]) < 0.06
+    assert torch.equal(store.target("t0")[~known], drawn.target("t0")[~known])
+    known = store.mask("t1")
+    likely = logits[known].argmax(1)
+    agree = [float((s.target("t1")[known] == likely).double().mean()) for s in (store, drawn)]
+    assert agree[0] == pytest.approx(agree[1], abs=0.04)  # and not as sure as the outputs are
+    assert agree[0] < float(logits[known].softmax(1).amax(1).mean()) - 0.1
