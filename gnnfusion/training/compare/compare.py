@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ from gnnfusion.whole import finite, write_json
 
 RESULT = "compare.json"
 WEIGHTS = "weights.json"
+READERS = "baselines.json"
 SEARCH_SEED = 1_000_003  # apart from the seeds of final trainings, which are 0, 1, …
 
 
@@ -73,7 +75,7 @@ def compare(
     seeds
         Final trainings of each method.
     trials
-        Settings tried for each method; the first are those of `base`.
+        Settings tried for each method; the first are those of `base`, and alone they are taken.
     trial_seconds
         Longest training in the search; the epoch that passes it is the last.
     base
@@ -143,18 +145,22 @@ def compare(
         ), final=False)
         for n, s in enumerate(settings) for m in methods
     }  # fmt: skip
-    results = run(list(searched.values()), deadline=deadline(1 / 2 if weights is None else 1 / 3))
-    by_trial = {place: results.get(t.key) for place, t in searched.items()}
-    reached = _all_have(by_trial, methods, trials, "one trial of its settings")
-    chosen: dict[str, int] = {}
-    for method in methods:
-        found = [by_trial[method.name, n] for n in range(reached)]
-        scores = [r.get("score", np.inf) for r in found if r is not None]
-        if np.isfinite(min(scores)):
-            chosen[method.name] = int(np.argmin(scores))
-        else:
-            left_out[method.name] = str(found[0]["failed"]) if found[0] else ""
-    methods = [m for m in methods if m.name in chosen]
+    results, reached, chosen = {}, trials, {m.name: 0 for m in methods}
+    if trials > 1:  # of one setting there is nothing to choose
+        results = run(
+            list(searched.values()), deadline=deadline(1 / 2 if weights is None else 1 / 3)
+        )
+        by_trial = {place: results.get(t.key) for place, t in searched.items()}
+        reached = _all_have(by_trial, methods, trials, "one trial of its settings")
+        chosen = {}
+        for method in methods:
+            found = [by_trial[method.name, n] for n in range(reached)]
+            scores = [r.get("score", np.inf) for r in found if r is not None]
+            if np.isfinite(min(scores)):
+                chosen[method.name] = int(np.argmin(scores))
+            else:
+                left_out[method.name] = str(found[0]["failed"]) if found[0] else ""
+        methods = [m for m in methods if m.name in chosen]
     found_weights: dict[str, Any] | None = None
     if weights is not None and weighed is not None and weighed.name in chosen:
         found_weights = search_weights(
@@ -186,7 +192,7 @@ def compare(
             kept[method.name] = outcome
     if not kept:
         raise RunError(f"every method failed: {next(iter(left_out.values()))}")
-    simple = {name: baseline(store, name)["test"] for name in baselines}
+    simple = _simple_readers(store, baselines, out / READERS)
     summary = summarize(store.schema.tasks, kept, simple, control_name(fusions))
     if found_weights is not None:
         summary |= judge_weights(found_weights, kept, summary["verdict"])
@@ -204,6 +210,16 @@ def compare(
     })  # fmt: skip
     write_json(out / RESULT, result)
     return result
+
+
+def _simple_readers(store: GraphStore, names: Sequence[str], path: Path) -> dict[str, Any]:
+    """Scores on test of the baselines; what the folder has of them already is not fitted again."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for name in names:
+        if name not in found:
+            found[name] = baseline(store, name)["test"]
+            write_json(path, found)
+    return {name: found[name] for name in names}
 
 
 def _all_have(
