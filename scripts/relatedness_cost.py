@@ -1,0 +1,87 @@
+"""What do the estimators that read one training cost, next to that training?
+
+    python scripts/relatedness_cost.py planted_v1 planted fsdd_digits
+
+For each data set: its own settings trained without and with probes (`--log_interference`, at the
+interval that `relate` takes), then every estimator of one training on the held-out rows, each timed
+once, on one thread. Wanted: together, probes included, at most the training once more. Controls
+are apart. Writes docs/results/relatedness_cost.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from study import write_result  # scripts/ is where this program lies, so it is on the path
+
+from gnnfusion import TrainConfig, build, datasets
+from gnnfusion.errors import UsageError
+from gnnfusion.relatedness.estimators import ESTIMATORS
+from gnnfusion.relatedness.relate import estimate
+from gnnfusion.training.fit import fit
+from gnnfusion.training.probes import Probes, probe_interval
+
+
+def timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    """What a function returns, and its seconds."""
+    began = time.perf_counter()
+    found = function()
+    return found, time.perf_counter() - began
+
+
+def study(name: str, folder: Path) -> dict[str, float]:
+    """Seconds of the training, of its probes and of every estimator that fits it."""
+    store = build(datasets.load(name), folder / name, progress=False)
+    config = TrainConfig.from_dict({**datasets.defaults(name), "device": "cpu"})
+    every = probe_interval(len(store.schema.tasks))
+    fit(store, replace(config, epochs=1), None)  # imports and caches belong to neither
+    plain = timed(lambda: fit(store, config, None))[1]
+    (network, keeper), probed = timed(
+        lambda: fit(store, replace(config, log_interference=every), None)
+    )
+    seconds = {"training": plain, "probes": max(0.0, probed - plain)}
+    rows = store.rows("valid", "test")
+    probes = Probes.of(keeper.probes)
+    for method, entry in ESTIMATORS.items():
+        if entry.needs == "labels" or (method == "evidence" and not config.evidence):
+            continue
+        try:
+            seconds[method] = timed(lambda m=method: estimate(m, network, store, rows, 0, probes))[
+                1
+            ]
+        except UsageError as error:
+            print(f"{name}: no {method}: {error}", flush=True)
+        else:
+            print(f"{name}: {method} {seconds[method]:.2f} s", flush=True)
+    return seconds
+
+
+def main() -> None:
+    """Time and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="+", choices=datasets.names())
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    a = parser.parse_args()
+    torch.set_num_threads(1)
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in a.names:
+            found[name] = study(name, Path(folder))
+    methods = list(dict.fromkeys(m for seconds in found.values() for m in seconds))
+    rows = [[m, *(found[n].get(m) for n in a.names)] for m in methods]
+    total = {n: sum(v for m, v in s.items() if m != "training") for n, s in found.items()}
+    rows.append(["all but the training", *total.values()])
+    rows.append(["their share of it", *(total[n] / found[n]["training"] for n in a.names)])
+    write_result(a.out / "relatedness_cost.json",
+                 {"columns": ["seconds", *a.names], "rows": rows})  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
