@@ -52,7 +52,9 @@ def train(a: Namespace) -> None:
     config = _grouped(config, a.groups)
     store = _store(a.store)
     if a.task_weights:
-        store = store.with_weights(read_weights(a.task_weights))
+        from gnnfusion.graphs.views import with_weights
+
+        store = with_weights(store, read_weights(a.task_weights))
     if a.auto:
         from gnnfusion.training.compare.auto import choose_settings
 

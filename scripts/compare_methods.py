@@ -22,6 +22,7 @@ import torch
 from study import provenance  # scripts/ is where this program lies, so it is on the path
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
+from gnnfusion.graphs.views import with_missing
 from gnnfusion.nn.fusion import FUSIONS
 from gnnfusion.nn.sharing import SHARINGS
 from gnnfusion.report.comparison import plot_comparison
@@ -129,7 +130,7 @@ def prepared(path: Path, name: str, missing: bool) -> GraphStore:
     shape = (len(store), len(store.schema.modalities))
     modalities = (torch.rand(shape, generator=draw) < 0.3) & train
     less = path.with_name(f"{path.name}_missing")
-    store.with_missing(labels, modalities).save(less)
+    with_missing(store, labels, modalities).save(less)
     return GraphStore.open(less)
 
 

@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from study import write_result  # scripts/ is where this program lies, so it is on the path
 
 from gnnfusion import TrainConfig, build, datasets
+from gnnfusion.graphs.views import with_split
 from gnnfusion.training.baselines import pooled
 from gnnfusion.training.crossval import fold_splits
 from gnnfusion.training.evaluate import outputs, scores
@@ -52,9 +53,9 @@ def main() -> None:
         everything = ("train", "valid", "test")
         for repeat in range(a.repeats):
             for split in fold_splits(store, a.folds, over=everything, seed=repeat):
-                fold = store.with_split(split)
+                fold = with_split(store, split)
                 train, held = fold.rows("train"), fold.rows("valid")
-                inner = store.with_split((split != 0).to(split.dtype) * 2)
+                inner = with_split(store, (split != 0).to(split.dtype) * 2)
                 network, _ = fit(inner, replace(config, seed=repeat), None)
                 found = scores(network, fold, held, outputs(network, fold, held))
                 reader = make_pipeline(StandardScaler(), RidgeCV(10.0 ** np.arange(-1, 7)))

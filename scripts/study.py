@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from gnnfusion import GraphStore, Modality, Schema, Task, TrainConfig, build, datasets, train
 from gnnfusion.datasets.planted import PlantedArrays
-from gnnfusion.graphs.store import store_from_arrays
+from gnnfusion.graphs.arrays import store_from_arrays
 from gnnfusion.relatedness.estimators.evidence import estimate
 from gnnfusion.show import environment
 from gnnfusion.training.baselines import baseline

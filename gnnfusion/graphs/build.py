@@ -19,7 +19,8 @@ from gnnfusion.features import cache, load_kind, plain_settings, read_settings
 from gnnfusion.features.extract import Features, extract_features, fit_state
 from gnnfusion.features.files import ArrayRow, File, Value, open_rows
 from gnnfusion.graphs.build_report import REPORT, Problem, report_text
-from gnnfusion.graphs.store import GraphStore, pack_ids
+from gnnfusion.graphs.index import pack_ids
+from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.store_file import FORMAT, META, Stream, write_store
 from gnnfusion.samples.dependence import Derived, find_derived, undeclared
 from gnnfusion.samples.split import split_groups, split_rows

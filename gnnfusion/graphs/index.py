@@ -6,6 +6,9 @@ segment begins, so segment g is ``ptr[g]:ptr[g + 1]`` and an absent one is a ran
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,3 +56,11 @@ def rank_within(group: Tensor, value: Tensor) -> Tensor:
     rank = torch.empty_like(place)
     rank[order] = place - begin
     return rank
+
+
+def pack_ids(ids: Sequence[str]) -> dict[str, np.ndarray]:
+    """Ids as the two tensors ``id/bytes`` and ``id/ptr``."""
+    encoded = [i.encode("utf-8") for i in ids]
+    ptr = np.zeros(len(ids) + 1, dtype=np.int64)
+    np.cumsum([len(e) for e in encoded], out=ptr[1:])
+    return {"id/bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8).copy(), "id/ptr": ptr}

@@ -12,8 +12,8 @@ from torch_geometric.data import Batch, HeteroData
 from gnnfusion.errors import DataError
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.batch import GraphBatch, make_batch, topology_of
-from gnnfusion.graphs.index import pointers
-from gnnfusion.graphs.store import GraphStore, pack_ids
+from gnnfusion.graphs.index import pack_ids, pointers
+from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.topology import TASK, Topology
 from gnnfusion.schema import Modality, Schema
 

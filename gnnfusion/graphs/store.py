@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,15 +32,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from gnnfusion.errors import StoreError, UsageError
+from gnnfusion.errors import StoreError
 from gnnfusion.features.nodes import NodeSpec
-from gnnfusion.graphs.index import pointers
 from gnnfusion.graphs.store_file import (
     FORMAT,
     META,
     TENSORS,
     LazyTensors,
-    Overlay,
     Stream,
     write_store,
 )
@@ -190,80 +188,6 @@ class GraphStore:
         codes = torch.tensor([SPLITS.index(s) for s in splits], dtype=self.split.dtype)
         return torch.isin(self.split, codes).nonzero().squeeze(1)
 
-    def with_split(self, split: Tensor) -> GraphStore:
-        """The same samples under another split (uint8 ``[S]``); tensors are shared."""
-        tensors = Overlay(self.tensors, {"split": split.to(torch.uint8)})
-        return GraphStore(self.meta, tensors, self.path)
-
-    def with_labels_of(self, tasks: Sequence[str]) -> GraphStore:
-        """The same samples as if the other tasks had no label; tensors are shared.
-
-        Raises
-        ------
-        UsageError
-            There is no such task.
-        """
-        for name in tasks:
-            if name not in self.schema.task_names:
-                raise UsageError(
-                    f"there is no task {name!r}; use {', '.join(self.schema.task_names)}"
-                )
-        hidden = [t for t in self.schema.task_names if t not in tasks]
-        gone = {f"mask/{t}": torch.zeros_like(self.tensors[f"mask/{t}"]) for t in hidden}
-        return GraphStore(self.meta, Overlay(self.tensors, gone), self.path)
-
-    def with_weights(self, weights: Mapping[str, float]) -> GraphStore:
-        """The same samples, the losses of the tasks named with these weights.
-
-        Raises
-        ------
-        UsageError
-            There is no such task.
-        """
-        for name in weights:
-            if name not in self.schema.task_names:
-                raise UsageError(
-                    f"a weight names {name!r}, which is no task; "
-                    f"use {', '.join(self.schema.task_names)}"
-                )
-        tasks = [replace(t, weight=weights.get(t.name, t.weight)) for t in self.schema.tasks]
-        meta = {**self.meta, "schema": self.schema.with_tasks(tasks).to_dict()}
-        return GraphStore(meta, self.tensors, self.path)
-
-    def with_missing(self, labels: Tensor, modalities: Tensor) -> GraphStore:
-        """The same samples as if they lacked what is marked.
-
-        Parameters
-        ----------
-        labels
-            Labels to leave out, bool ``[S, T]``.
-        modalities
-            Modalities to leave out, nodes and given edges, bool ``[S, M]``.
-        """
-        changed: dict[str, Tensor] = {}
-        for place, task in enumerate(self.schema.task_names):
-            changed[f"mask/{task}"] = self.mask(task) & ~labels[:, place]
-        gone = {m: modalities[:, i] for i, m in enumerate(self.schema.modality_names)}
-        for name, absent in gone.items():
-            counts = self.tensors[f"ptr/{name}"].diff()
-            kept = torch.repeat_interleave(~absent, counts)
-            for part in ("x", "pos"):
-                if f"{part}/{name}" in self.tensors:
-                    changed[f"{part}/{name}"] = self.tensors[f"{part}/{name}"][kept]
-            changed[f"ptr/{name}"] = pointers(counts.masked_fill(absent, 0))
-        for kind in self.given_types:
-            name = "/".join(kind)
-            counts = self.tensors[f"edgeptr/{name}"].diff()
-            absent = torch.zeros(len(self), dtype=torch.bool)
-            for end in (kind[0], kind[2]):
-                absent = absent | gone.get(end, absent)
-            kept = torch.repeat_interleave(~absent, counts)
-            changed[f"edge/{name}"] = self.tensors[f"edge/{name}"][:, kept]
-            if f"edgeattr/{name}" in self.tensors:
-                changed[f"edgeattr/{name}"] = self.tensors[f"edgeattr/{name}"][kept]
-            changed[f"edgeptr/{name}"] = pointers(counts.masked_fill(absent, 0))
-        return GraphStore(self.meta, Overlay(self.tensors, changed), self.path)
-
     def ids(self, rows: Tensor | None = None) -> list[str]:
         """Row ids, of all samples by default."""
         data, ptr = self.tensors["id/bytes"].numpy(), self.tensors["id/ptr"].tolist()
@@ -358,82 +282,3 @@ class GraphStore:
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order))
         return torch.from_numpy(order), torch.from_numpy(rank), torch.from_numpy(line)
-
-
-# -- from memory ------------------------------------------------------------------------------
-
-
-def pack_ids(ids: Sequence[str]) -> dict[str, np.ndarray]:
-    """Ids as the two tensors ``id/bytes`` and ``id/ptr``."""
-    encoded = [i.encode("utf-8") for i in ids]
-    ptr = np.zeros(len(ids) + 1, dtype=np.int64)
-    np.cumsum([len(e) for e in encoded], out=ptr[1:])
-    return {"id/bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8).copy(), "id/ptr": ptr}
-
-
-def store_from_arrays(
-    schema: Schema,
-    nodes: Mapping[str, np.ndarray | Sequence[np.ndarray]],
-    targets: Mapping[str, np.ndarray],
-    *,
-    split: np.ndarray,
-    masks: Mapping[str, np.ndarray] | None = None,
-    classes: Mapping[str, Sequence[str]] | None = None,
-    ids: Sequence[str] | None = None,
-) -> GraphStore:
-    """A store in memory from feature vectors.
-
-    Parameters
-    ----------
-    schema
-        Its modalities (any kind) and tasks name the arrays.
-    nodes
-        For each modality ``[S, n, *shape]``, or one array ``[n_s, *shape]`` per sample (``n_s``
-        may be 0: absent).
-    targets
-        For each task its labels, ``[S]`` or ``[S, d]``; NaN means unlabelled.
-    split
-        ``[S]``, an index into ``SPLITS``.
-    masks
-        ``[S]`` per task; by default, where the label is not NaN.
-    classes
-        Class names per class task; by default ``0 .. max``.
-    ids
-        By default the row numbers.
-    """
-    count = len(split)
-    tensors: dict[str, np.ndarray] = pack_ids(ids or [str(i) for i in range(count)])
-    tensors["split"] = np.asarray(split, dtype=np.uint8)
-    modalities: dict[str, Any] = {}
-    for m in schema.modalities:
-        arrays = [np.asarray(a) for a in nodes[m.name]]
-        ptr = np.zeros(count + 1, dtype=np.int64)
-        np.cumsum([len(a) for a in arrays], out=ptr[1:])
-        shape = next((a.shape[1:] for a in arrays if a.size), arrays[0].shape[1:])
-        x = np.concatenate([a.reshape(len(a), *shape) for a in arrays])
-        tensors[f"x/{m.name}"], tensors[f"ptr/{m.name}"] = x, ptr
-        spec = NodeSpec(tuple(shape), str(x.dtype), ("index",))
-        index = np.arange(len(x)) - np.repeat(ptr[:-1], np.diff(ptr))
-        tensors[f"pos/{m.name}"] = index[:, None].astype(np.float32)
-        modalities[m.name] = {"spec": spec.to_dict(), "settings": {}, "state": {}}
-    task_meta: dict[str, Any] = {}
-    for t in schema.tasks:
-        y = np.asarray(targets[t.name])
-        empty = np.isnan(y.astype(float)).reshape(count, -1).any(1)
-        mask = ~empty if masks is None or t.name not in masks else np.asarray(masks[t.name], bool)
-        y = np.where(mask.reshape(-1, *[1] * (y.ndim - 1)), y, 0)
-        if t.kind == "regression":
-            y = y.reshape(count, -1).astype(np.float32)
-            task_meta[t.name] = {"classes": []}
-        else:
-            y = y.astype(np.uint8 if t.kind == "multilabel" else np.int32)
-            number = y.shape[1] if t.kind == "multilabel" else int(y.max()) + 1
-            names = (classes or {}).get(t.name) or [str(c) for c in range(max(number, 2))]
-            task_meta[t.name] = {"classes": list(names)}
-        tensors[f"y/{t.name}"], tensors[f"mask/{t.name}"] = y, mask.astype(np.uint8)
-    meta = {
-        "schema": replace(schema, table=schema.table or "memory").to_dict(),
-        "modalities": modalities,
-        "tasks": task_meta,
-    }
-    return GraphStore(meta, {n: torch.from_numpy(a) for n, a in tensors.items()})

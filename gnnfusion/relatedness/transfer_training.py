@@ -15,7 +15,7 @@ import torch
 
 from gnnfusion.errors import GnnFusionError
 from gnnfusion.graphs.store import GraphStore
-from gnnfusion.graphs.store_file import Overlay
+from gnnfusion.graphs.views import with_targets
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evaluate import loss_table
 from gnnfusion.training.fit import fit
@@ -64,7 +64,7 @@ def run_training(
     try:
         network, keeper = fit(store, config, None, tasks=training.tasks)
         result["epochs"] = len(keeper.history)
-        views = {"test": _against(store, targets)}
+        views = {"test": with_targets(store, targets)}
         if not config.refit:
             views["valid"] = store
         for split, view in views.items():
@@ -76,18 +76,6 @@ def run_training(
     result["seconds"] = time.perf_counter() - began
     write_json(folder / f"{training.key}.json", result)
     return result
-
-
-def _against(store: GraphStore, targets: Mapping[str, np.ndarray]) -> GraphStore:
-    """The store with other labels, known everywhere, for the tasks named."""
-    changed = {}
-    for task, values in targets.items():
-        known = store.target(task)
-        changed[f"y/{task}"] = (
-            torch.as_tensor(np.asarray(values)).reshape(known.shape).to(known.dtype)
-        )
-        changed[f"mask/{task}"] = torch.ones(len(store), dtype=torch.uint8)
-    return GraphStore(store.meta, Overlay(store.tensors, changed), store.path)
 
 
 def _mean(losses: np.ndarray) -> float | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gnnfusion.errors import UsageError
 from gnnfusion.graphs.store import GraphStore
+from gnnfusion.graphs.views import with_split
 from gnnfusion.schema import SPLITS
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evaluate import outputs, scores
@@ -79,10 +80,10 @@ def cross_validate(
     """
     result: dict[str, dict[str, list[float]]] = {}
     for split in fold_splits(store, folds, groups, over=over, seed=seed):
-        fold = store.with_split(split)
+        fold = with_split(store, split)
         held = fold.rows("valid")
         # Refitting trains on train + valid; here the held-out rows must stay out.
-        inner = store.with_split(torch.where(split == SPLITS.index("valid"), 2, split))
+        inner = with_split(store, torch.where(split == SPLITS.index("valid"), 2, split))
         network, _ = fit(inner, replace(config, refit=True), None)
         for task, metrics in scores(network, fold, held, outputs(network, fold, held)).items():
             for name, value in metrics.items():

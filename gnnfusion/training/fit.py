@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gnnfusion.errors import DataError, RunError, UsageError
 from gnnfusion.graphs.store import GraphStore
+from gnnfusion.graphs.views import with_labels_of
 from gnnfusion.nn.network import FusionNetwork, network_for
 from gnnfusion.training.balancing import make_balancer
 from gnnfusion.training.callbacks import RESUME, Keeper, load_resume_point
@@ -120,7 +121,7 @@ def fit(
     dropout are those of a training on all, so that two such trainings differ by labels alone.
     """
     asked = store.schema.task_names if tasks is None else tuple(tasks)
-    store = store if tasks is None else store.with_labels_of(asked)
+    store = store if tasks is None else with_labels_of(store, asked)
     train_rows, valid_rows = _rows(store, config)
     _check_rows(store, train_rows, valid_rows, config, asked)
     check_tasks(config, store.schema.task_names)

@@ -8,6 +8,7 @@ from outputs import with_tasks
 from random_stores import cases, make_store
 
 from gnnfusion.graphs.batch import make_batch, topology_of
+from gnnfusion.graphs.views import with_split
 from gnnfusion.schema import Context
 
 
@@ -131,7 +132,7 @@ def test_context_may_be_of_some_modalities_alone():
 def test_another_split_moves_the_border_of_context():
     context = Context(group="g", order="o", before=1, after=0)
     store = make_store(("vector",), samples=8, context=context, split=[0] * 8)
-    apart = store.with_split(torch.arange(8) % 3)
+    apart = with_split(store, torch.arange(8) % 3)
     assert len(store.units(store.rows())[0]) > len(apart.units(apart.rows())[0])
     rows, sample, _ = apart.units(apart.rows())
     assert torch.equal(apart.split[rows], apart.split[sample])

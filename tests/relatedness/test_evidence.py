@@ -3,7 +3,8 @@ import pytest
 import torch
 from random_stores import make_network, make_store
 
-from gnnfusion.graphs.store import GraphStore, store_from_arrays
+from gnnfusion.graphs.arrays import store_from_arrays
+from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.relatedness.estimators.evidence import draw_labels, estimate
 from gnnfusion.schema import Modality, Schema, Task

@@ -8,7 +8,9 @@ import torch
 from small_runs import small_config, small_store
 
 from gnnfusion.errors import DataError, UsageError
-from gnnfusion.graphs.store import GraphStore, store_from_arrays
+from gnnfusion.graphs.arrays import store_from_arrays
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.graphs.views import with_split
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.relatedness.estimators import transfer as module
 from gnnfusion.relatedness.estimators.transfer import measure_transfer, sample_groups
@@ -210,5 +212,5 @@ def test_what_cannot_be_measured_is_said_before_anything_is_trained(store, tmp_p
     gone[:40] = 1
     less = GraphStore(store.meta, {**store.tensors, "mask/t1": store.tensors["mask/t1"] * gone})
     said(DataError, "task 't1' has no label in valid, so it cannot be trained alone", store=less)
-    alone = store.with_split(torch.zeros(70))
+    alone = with_split(store, torch.zeros(70))
     said(DataError, "no row is held out to measure gains on", store=alone)

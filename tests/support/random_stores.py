@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from gnnfusion.graphs.store import GraphStore, store_from_arrays
+from gnnfusion.graphs.arrays import store_from_arrays
+from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.network import FusionNetwork, network_for
 from gnnfusion.schema import Context, Modality, Schema, Task

@@ -9,6 +9,7 @@ import torch
 from random_stores import make_store
 
 from gnnfusion import Modality, Schema, Split, Task, build
+from gnnfusion.graphs.views import with_split
 from gnnfusion.training.baselines import baseline, pooled
 
 
@@ -60,7 +61,7 @@ def test_what_pooled_features_tell_is_read(planted, name):
 
 def test_test_rows_choose_nothing(planted):
     """Without its test rows the store gives the same reader."""
-    shuffled = planted.with_split(planted.split)
+    shuffled = with_split(planted, planted.split)
     rows = planted.rows("test")
     before = baseline(planted, "linear", ("valid",))
     target = shuffled.target("number")

@@ -7,6 +7,7 @@ from small_runs import small_config, small_store
 
 from gnnfusion.errors import UsageError
 from gnnfusion.graphs.store import GraphStore
+from gnnfusion.graphs.views import with_split
 from gnnfusion.training.crossval import cross_validate, fold_splits
 from gnnfusion.training.evaluate import outputs, scores
 from gnnfusion.training.fit import fit
@@ -59,14 +60,14 @@ def test_held_out_rows_choose_nothing():
     assert set(found) == {"t0", "t1", "t2"}
     assert all(len(values) == 3 for values in found["t0"].values())
     for place, split in enumerate(fold_splits(STORE, 3)):
-        fold = STORE.with_split(split)
+        fold = with_split(STORE, split)
         held = fold.rows("valid")
         tensors = dict(fold.tensors)
         # Other labels for the rows held out: what is trained must not notice.
         y = tensors["y/t0"].clone()
         y[held] += 50
-        blind = GraphStore(STORE.meta, {**tensors, "y/t0": y}).with_split(
-            torch.where(split == 1, 2, split)
+        blind = with_split(
+            GraphStore(STORE.meta, {**tensors, "y/t0": y}), torch.where(split == 1, 2, split)
         )
         network, keeper = fit(blind, small_config(epochs=2, refit=True), None)
         assert len(keeper.history) == 2

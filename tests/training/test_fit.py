@@ -11,6 +11,7 @@ from small_runs import SPLIT, small_config, small_store
 
 from gnnfusion.errors import DataError, RunError, UsageError
 from gnnfusion.graphs.store import GraphStore
+from gnnfusion.graphs.views import with_split
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evaluate import outputs
@@ -134,7 +135,7 @@ def test_a_refit_trains_on_both_for_all_epochs(store, tmp_path):
     run = train(store, tmp_path / "run", config, logs=False)
     assert len(run.history) == 3
     assert set(run.metrics["split"]) == {"test"}
-    moved = store.with_split(torch.where(store.split == 1, 0, store.split))
+    moved = with_split(store, torch.where(store.split == 1, 0, store.split))
     network, _ = fit(moved, config, None)
     theirs = run.network("cpu").state_dict()
     assert all(torch.equal(v, theirs[k]) for k, v in network.state_dict().items())

@@ -12,6 +12,7 @@ import torch
 
 from gnnfusion.errors import GnnFusionError
 from gnnfusion.graphs.store import GraphStore
+from gnnfusion.graphs.views import with_split, with_weights
 from gnnfusion.training.compare.plan import Trial
 from gnnfusion.training.crossval import fold_splits
 from gnnfusion.training.evaluate import evaluate, loss_table
@@ -57,11 +58,11 @@ def load_trial(trial: Keyed, folder: Path) -> dict[str, Any] | None:
 
 
 def _train(store: GraphStore, trial: Trial) -> dict[str, Any]:
-    store = store.with_weights(trial.weights)
+    store = with_weights(store, trial.weights)
     if trial.fold is not None:
         place, folds = trial.fold
         splits = fold_splits(store, folds, seed=trial.config.seed)
-        store = store.with_split(next(islice(splits, place, None)))
+        store = with_split(store, next(islice(splits, place, None)))
     network, keeper = fit(store, trial.config, None)
     result: dict[str, Any] = {
         "score": keeper.best_score,

@@ -11,6 +11,7 @@ from small_runs import small_config, small_store
 
 from gnnfusion import GraphStore
 from gnnfusion.errors import RunError, UsageError
+from gnnfusion.graphs.views import with_labels_of, with_weights
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.training.compare import compare as module
 from gnnfusion.training.compare.compare import RESULT, compare
@@ -69,6 +70,22 @@ def test_called_again_it_trains_nothing(store, result, monkeypatch):
     assert again["methods"] == found["methods"]
 
 
+def test_a_single_setting_is_taken_without_a_search_and_readers_are_fitted_once(
+    store, result, tmp_path, monkeypatch
+):
+    _, before, _ = result
+    asked = {"fusions": ["average"], "seeds": 1, "trials": 1, "base": SMALL, "jobs": 1}
+    found = compare(store, tmp_path, **asked)
+    trials = [json.loads(p.read_text()) for p in (tmp_path / "trials").glob("*.json")]
+    assert len(trials) == len(found["methods"]) == 2
+    assert all("metrics" in t and not t["config"]["max_seconds"] for t in trials)
+    assert found["settings"] == {m["name"]: {} for m in found["methods"]}
+    linear = found["baselines"]["linear"]["metrics"]
+    assert linear == before["baselines"]["linear"]["metrics"]
+    monkeypatch.setattr("gnnfusion.training.compare.compare.baseline", None)
+    assert compare(store, tmp_path, **asked)["baselines"] == found["baselines"]
+
+
 def test_a_final_trial_is_the_training_it_names(store, tmp_path):
     """Its scores are those of the network that `fit` gives."""
     trial = Trial(candidate="x", config=SMALL, final=True)
@@ -116,9 +133,9 @@ def test_a_store_seen_otherwise_is_trained_on_as_it_is_seen(store, tmp_path, mon
         return GraphStore.open(opened[-1])
 
     assert at(store, tmp_path / "a").path == store.path
-    weighed = at(store.with_weights({"t0": 3.0}), tmp_path / "b")
+    weighed = at(with_weights(store, {"t0": 3.0}), tmp_path / "b")
     assert [t.weight for t in weighed.schema.tasks] == [3.0, 1.0, 1.0]
-    assert not at(store.with_labels_of(["t0"]), tmp_path / "c").masks[:, 1:].any()
+    assert not at(with_labels_of(store, ["t0"]), tmp_path / "c").masks[:, 1:].any()
     assert len(at(GraphStore(store.meta, store.tensors), tmp_path / "d")) == len(store)
     with pytest.raises(UsageError, match="holds trainings on other data; name another folder"):
         compare(store, tmp_path / "b", fusions=["average"], base=SMALL)
