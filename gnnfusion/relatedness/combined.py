@@ -85,7 +85,7 @@ def combine(graphs: Mapping[str, TaskGraph]) -> TaskGraph:
         ranks_only=True,
         retrained=None,
         control={},
-        notes=(f"from {', '.join(graphs)}; only the order within a target means something.",),
+        notes=(f"from {', '.join(graphs)}",),
     )
 
 
