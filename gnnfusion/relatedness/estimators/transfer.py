@@ -11,7 +11,6 @@ Cost: S (T + T (T - 1) / 2) trainings for all pairs of T tasks and S seeds.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 
 from gnnfusion.errors import DataError, UsageError
+from gnnfusion.features.workers import default_workers
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import network_for
 from gnnfusion.relatedness.transfer import Transfer
@@ -161,7 +161,7 @@ def transfer_of(
     if subsets < 0:
         raise UsageError(f"the number of subsets must not be negative, not {subsets}")
     groups = sample_groups(store.schema.task_names, subsets) if subsets else None
-    jobs = (os.cpu_count() or 1) if jobs is None else jobs
+    jobs = default_workers() if jobs is None else jobs
     transfer = measure_transfer(
         store, config, run.path / "transfer", groups=groups, seeds=seeds, jobs=jobs, say=say
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gnnfusion.errors import DataError, RunError, UsageError
+from gnnfusion.features.workers import default_workers
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.training.baselines import BASELINES, baseline
 from gnnfusion.training.compare.config import WeightSearch
@@ -121,8 +121,9 @@ def compare(
     for split in ("valid", "test"):
         if len(store.rows(split)) == 0:
             raise DataError(f"the split {split!r} is empty, so methods cannot be compared")
-    jobs = jobs or os.cpu_count() or 1
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    cores = default_workers()
+    jobs = jobs or cores
+    threads = max(1, cores // jobs)
     began = time.monotonic()
     evidence = 0.0 if bool(kin_matrix(store.schema).all()) else 0.5
     methods, left_out = candidates(
