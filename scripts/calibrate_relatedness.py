@@ -12,6 +12,7 @@ held-out rows against the value on 20,000; of retraining, intervals from 5 seeds
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +29,10 @@ from gnnfusion.relatedness.estimators import labels
 from gnnfusion.relatedness.estimators.gradient import cosines
 from gnnfusion.relatedness.estimators.representation import cka_matrix
 from gnnfusion.relatedness.estimators.residuals import association, residuals
+from gnnfusion.relatedness.intervals import mean_interval
 from gnnfusion.relatedness.paired import paired_gain
 from gnnfusion.relatedness.relate import estimate
-from gnnfusion.relatedness.task_graph import TaskGraph, t_interval
+from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import loss_table, outputs
 from gnnfusion.training.fit import fit
 from gnnfusion.whole import finite, write_json
@@ -117,7 +119,7 @@ def coverage_of_rows(draws: int) -> list[list[Any]]:
         drawn = np.stack([cka_matrix([o[some][p] for o in out]) for p in picks])
         low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
         batches = sizes[rng.choice(len(sizes), 10, replace=False)]
-        least, most = t_interval(batches)
+        least, most = mean_interval(batches)
         for i, j in [pairs[n] for n in rng.choice(len(pairs), 6, replace=False)]:
             truth = (base[:, j] - told[i][:, j]).mean() / base[:, j].mean()
             count("evidence", *paired_gain(base[some, j], told[i][some, j], rng)[1:3], truth)
@@ -159,10 +161,10 @@ def coverage_of_retraining(count: int, draws: int) -> list[list[Any]]:
         few = (1 - 5 / count) ** 0.5
         held = []
         for _ in range(draws):
-            low, high = t_interval(stack[rng.choice(count, 5, replace=False)])
-            middle, half = (low + high) / 2, few * (high - low) / 2
-            truth = stack.mean(0)
-            inside = (middle - half <= truth) & (truth <= middle + half)
+            drawn = stack[rng.choice(count, 5, replace=False)]
+            middle, truth = drawn.mean(0), stack.mean(0)
+            low, high = (middle + few * (end - middle) for end in mean_interval(drawn))
+            inside = (low <= truth) & (truth <= high)
             held.append(inside[~np.eye(10, dtype=bool)].mean())
         rows.append([method, "retraining", float(np.mean(held)),
                      float(np.std(held, ddof=1) / draws**0.5)])  # fmt: skip
@@ -178,6 +180,8 @@ def share(held: list[bool], draws: int) -> tuple[float, float]:
 def main() -> None:
     """Parse, calibrate, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=("null", "coverage"),
+                        default=("null", "coverage"))  # fmt: skip
     parser.add_argument("--label_sets", type=int, default=1000)
     parser.add_argument("--trained_sets", type=int, default=300)
     parser.add_argument("--draws", type=int, default=200, help="of rows, for coverage")
@@ -186,18 +190,26 @@ def main() -> None:
         "--json", type=Path, default=Path("docs/results/relatedness_calibration.json")
     )
     a = parser.parse_args()
-    null = [null_row("labels", null_of_labels(a.label_sets))]
-    print(null[-1], flush=True)
-    steps: list[tuple[str, Callable[[], Any]]] = [
-        ("null", lambda: [null_row(m, f) for m, f in
-                          null_of_trained(a.trained_sets, ("evidence", "residuals")).items()]),
-        ("coverage", lambda: coverage_of_rows(a.draws)),
-        ("coverage", lambda: coverage_of_retraining(a.retrainings, 200)),
-    ]  # fmt: skip
-    result: dict[str, Any] = {"null": null, "coverage": []}
-    for name, step in steps:
-        result[name] += step()
-        write_json(a.json, finite({**result, **provenance()}))
+    steps: dict[str, list[Callable[[], Any]]] = {
+        "null": [
+            lambda: [null_row("labels", null_of_labels(a.label_sets))],
+            lambda: [null_row(m, f) for m, f in
+                     null_of_trained(a.trained_sets, ("evidence", "residuals")).items()],
+        ],
+        "coverage": [
+            lambda: coverage_of_rows(a.draws),
+            lambda: coverage_of_retraining(a.retrainings, 200),
+        ],
+    }  # fmt: skip
+    result: dict[str, Any] = {"null": [], "coverage": []}
+    if a.json.is_file() and len(a.parts) < len(steps):  # of the other part, what is known stays
+        result |= {k: v for k, v in json.loads(a.json.read_text()).items() if k in steps}
+    for part in a.parts:
+        result[part] = []
+        for step in steps[part]:
+            result[part] += step()
+            print(f"{part}: {result[part][-1]}", flush=True)
+            write_json(a.json, finite({**result, **provenance()}))
     print(
         markdown(["estimator", "null sets", "p < 0.05", "se", "sets with an edge"], result["null"])
     )

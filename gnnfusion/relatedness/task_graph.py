@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gnnfusion.errors import RunError, UsageError
+from gnnfusion.relatedness.intervals import mean_interval
 from gnnfusion.relatedness.questions import QUESTIONS
 from gnnfusion.whole import finite, write_json, write_text
 
@@ -180,12 +181,12 @@ class TaskGraph:
     def over_retraining(self) -> tuple[np.ndarray, np.ndarray]:
         """Interval over retraining, low and high ``[T, T]``; NaN with fewer than two seeds.
 
-        Student's t over the values of `retrained`: where the mean over all trainings lies.
+        Of the mean of `retrained` (`mean_interval`): where the mean over all trainings lies.
         """
         if self.retrained is None:
             nothing = np.full_like(self.value, np.nan)
             return nothing, nothing.copy()
-        return t_interval(self.retrained, self.level)
+        return mean_interval(self.retrained, self.level)
 
     @property
     def intervals(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -384,16 +385,3 @@ class TaskGraph:
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """NumPy numbers as Python ones, and no NaN, as JSON needs it."""
     return {k: finite(v.item() if isinstance(v, np.generic) else v) for k, v in values.items()}
-
-
-def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Student's interval ``[...]`` of the mean of `values` ``[n, ...]``; NaN where n < 2."""
-    from scipy.stats import t
-
-    count = len(values)
-    if count < 2:
-        nothing = np.full(values.shape[1:], np.nan)
-        return nothing, nothing.copy()
-    half = t.ppf(0.5 + level / 2, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
-    mean = values.mean(0)
-    return mean - half, mean + half

@@ -12,21 +12,22 @@ batch, and wash out in that of all rows, where the gradients of a trained networ
 
 Symmetric; invariant to the scale of any loss; needs no row with both labels, though it is then the
 weaker. Question: training with i helps j, of which this is a sign and no measurement. Null: none.
-The interval is Student's over the batches, which are disjoint samples of rows. Cost: T backward
-passes over the held-out rows.
+The interval (`intervals.mean_interval`) is over the batches, which are disjoint samples of rows.
+Cost: T backward passes over the held-out rows.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.stats import t
 from torch import Tensor
 
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.relatedness.agreement import known_mean
 from gnnfusion.relatedness.estimators import HELPS
+from gnnfusion.relatedness.intervals import mean_interval
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.balancing.balancer import jacobian, split_parameters, task_gradients
 from gnnfusion.training.evidence import kin_matrix
@@ -45,21 +46,18 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     """
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     values = np.abs(cosines(network, store, rows[order]))
-    known = np.isfinite(values)
-    count = known.sum(0)
+    count = np.isfinite(values).sum(0)
     kin = kin_matrix(store.schema).numpy() & ~np.eye(len(values[0]), dtype=bool)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = np.where(kin, np.nan, np.where(known, values, 0).sum(0) / count)
-        spread = np.where(known, (values - value) ** 2, 0).sum(0) / (count - 1)
-        half = t.ppf(0.975, count - 1) * np.sqrt(spread / count)
+    values = np.where(kin, np.nan, values)
+    low, high = mean_interval(values)
     return TaskGraph(
         tasks=store.schema.task_names,
         method="gradient",
         question=HELPS,
-        value=value,
-        low=value - half,
-        high=value + half,
-        p_value=np.full_like(value, np.nan),
+        value=known_mean(values),
+        low=low,
+        high=high,
+        p_value=np.full_like(low, np.nan),
         n=count,
         derived=kin,
         symmetric=True,

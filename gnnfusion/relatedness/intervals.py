@@ -1,0 +1,57 @@
+"""Intervals of means of few, skewed values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+FEWEST = 5  # values from which their skewness says more than it disturbs
+
+
+def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    r"""Interval of the mean of values that may be skewed.
+
+    Absolute cosines and correlations pile up near 0, and Student's interval of their mean holds it
+    too seldom: of five squared normal numbers in 83 %, of ten absolute ones in 93 %. So the
+    t statistic is first freed of skewness (Hall, 1992, doi:10.1111/j.2517-6161.1992.tb01872.x):
+    with mean m, standard deviation s and skewness :math:`\gamma` of n values,
+
+    .. math:: g(T) = T + \frac{\gamma}{3} T^2 + \frac{\gamma^2}{27} T^3 + \frac{\gamma}{6 n},
+              \qquad T = \frac{m - \mu}{s}
+
+    and the ends are at :math:`g(T) = \pm t_{n - 1} / \sqrt n`. Without skewness, or of fewer than
+    five values, it is Student's.
+
+    Parameters
+    ----------
+    values
+        ``[n, ...]``; what is NaN is not there.
+    level
+        Confidence.
+
+    Returns
+    -------
+    tuple
+        Low and high, ``[...]``; NaN where fewer than two values are.
+    """
+    from scipy.stats import t  # not at the top: it takes long to import
+
+    known = np.isfinite(values)
+    n = known.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(known, values, 0.0).sum(0) / n
+        apart = np.where(known, values - mean, 0.0)
+        spread = np.sqrt((apart**2).sum(0) / (n - 1))
+        skewness = n * (apart**3).sum(0) / ((n - 1) * (n - 2) * spread**3)
+        skewness = np.where((n >= FEWEST) & np.isfinite(skewness), skewness, 0.0)
+        reach = t.ppf(0.5 + level / 2, n - 1) / np.sqrt(n)
+        ends = [mean - spread * _unskewed(sign * reach, skewness, n) for sign in (1, -1)]
+    return ends[0], ends[1]
+
+
+def _unskewed(y: np.ndarray, skewness: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """The T for which g(T) is y."""
+    some = np.abs(skewness) > 1e-6
+    safe = np.where(some, skewness, 1.0)
+    root = np.cbrt(1 + safe * (y - safe / (6 * n)))
+    found: np.ndarray = np.where(some, 3 / safe * (root - 1), y)
+    return found

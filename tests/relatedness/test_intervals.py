@@ -1,0 +1,67 @@
+"""Intervals of means of few values keep their word, also where the values are skewed."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import t
+
+from gnnfusion.relatedness.intervals import mean_interval
+
+
+def student(values):
+    half = t.ppf(0.975, len(values) - 1) * values.std(0, ddof=1) / len(values) ** 0.5
+    return values.mean(0) - half, values.mean(0) + half
+
+
+def coverage(draw, mean, count, interval):
+    low, high = interval(draw((count, 20_000)))
+    return np.mean((low <= mean) & (mean <= high))
+
+
+@pytest.mark.parametrize("count", [5, 10, 20])
+def test_skewed_and_normal_values_are_covered(count):
+    rng = np.random.default_rng(0)
+    normal = coverage(lambda size: rng.normal(size=size), 0, count, mean_interval)
+    assert normal == pytest.approx(0.95, abs=0.01)
+    truth = (2 / np.pi) ** 0.5
+
+    def folded(size):
+        return np.abs(rng.normal(size=size))
+
+    assert coverage(folded, truth, count, mean_interval) == pytest.approx(0.95, abs=0.01)
+    assert coverage(folded, truth, count, student) < 0.942  # what it was made for
+
+    def squared(size):
+        return rng.normal(size=size) ** 2
+
+    mended, plain = (coverage(squared, 1, count, i) for i in (mean_interval, student))
+    assert 0.95 - mended < 0.6 * (0.95 - plain)
+
+
+@given(st.integers(2, 12), st.integers(0, 10**6), st.floats(0.1, 10), st.floats(-5, 5))
+def test_it_follows_scale_shift_and_sign(count, seed, scale, shift):
+    values = np.random.default_rng(seed).exponential(size=(count, 3))
+    low, high = mean_interval(values)
+    assert (low <= high).all()
+    moved = mean_interval(shift + scale * values)
+    np.testing.assert_allclose(moved, (shift + scale * low, shift + scale * high), rtol=1e-6)
+    np.testing.assert_allclose(mean_interval(-values), (-high, -low))
+
+
+def test_without_skewness_or_of_few_values_it_is_students():
+    even = np.array([[-2.0], [-1], [0], [1], [2]])
+    np.testing.assert_allclose(mean_interval(even), student(even))
+    few = np.array([[1.0], [2], [3], [10]])
+    np.testing.assert_allclose(mean_interval(few), student(few))
+    assert np.isnan(mean_interval(few[:1])).all()
+    same = np.ones((6, 2))
+    np.testing.assert_array_equal(mean_interval(same), (same[0], same[0]))
+
+
+def test_what_is_missing_is_not_counted():
+    values = np.random.default_rng(1).exponential(size=(9, 2))
+    values[[0, 3], 1] = np.nan
+    low, high = mean_interval(values)
+    alone = mean_interval(values[np.isfinite(values[:, 1]), 1:])
+    assert (low[1], high[1]) == pytest.approx((alone[0][0], alone[1][0]))
