@@ -12,8 +12,6 @@ from itertools import permutations
 
 import numpy as np
 
-from gnnfusion.relatedness.grouping import best_split, split_value
-
 LEAST = 3  # fewer values in a column say nothing: two always correlate by 1 or -1
 ENUMERATED = 6  # up to so many tasks every order is tried: 720
 HALVINGS = 200
@@ -180,27 +178,6 @@ def split_half(values: np.ndarray, statistic: Statistic = z_pearson) -> float:
     r = float(np.nanmean(agreement))
     longer = seeds / half
     return r if r <= 0 else longer * r / (1 + (longer - 1) * r)
-
-
-def oracle_share(predicted: np.ndarray, truth: np.ndarray, most: int) -> float:
-    """Worth of the groups chosen by prediction, as a share of the best groups'; both by the truth.
-
-    Parameters
-    ----------
-    predicted, truth
-        ``[T, T]``; a pair that the truth has not measured counts for nothing.
-    most
-        Groups at most.
-
-    Returns
-    -------
-    float
-        1 at best, negative where the groups harm; NaN if no grouping is worth more than none.
-    """
-    oracle = split_value(truth, best_split(truth, most))
-    if oracle <= 0:
-        return float("nan")
-    return split_value(truth, best_split(predicted, most)) / oracle
 
 
 def predicted_gains(value: np.ndarray, members: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from gnnfusion.errors import UsageError
+from gnnfusion.relatedness.agreement import known_mean
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.whole import finite, write_json
 
@@ -73,7 +74,7 @@ def group_tasks(graph: TaskGraph, most: int) -> Grouping:
     Parameters
     ----------
     graph
-        Relatedness by any method; its values count from the value of an unrelated pair.
+        Relatedness by any method, counted as in `affinity`.
     most
         Groups at most.
 
@@ -82,15 +83,27 @@ def group_tasks(graph: TaskGraph, most: int) -> Grouping:
     UsageError
         `most` is below one.
     """
-    affinity = graph.value - graph.null
-    split = best_split(affinity, most)
+    worth = affinity(graph)
+    split = best_split(worth, most)
     return Grouping(
         groups=tuple(tuple(graph.tasks[t] for t in group) for group in split),
         method=graph.method,
         question=graph.question,
-        value=split_value(affinity, split),
-        weights=dict(zip(graph.tasks, task_weights(affinity).tolist(), strict=True)),
+        value=split_value(worth, split),
+        weights=dict(zip(graph.tasks, task_weights(worth).tolist(), strict=True)),
     )
+
+
+def affinity(graph: TaskGraph) -> np.ndarray:
+    """What the company of i is worth to j next to being alone, ``[T, T]``.
+
+    The value less that of an unrelated pair. Where only the order within a target means something,
+    less the mean over the target's sources: those above it are good company, the others are not.
+    """
+    if not graph.ranks_only:
+        return graph.value - graph.null
+    value = np.where(np.eye(len(graph.value), dtype=bool), np.nan, graph.value)
+    return value - known_mean(value)
 
 
 def best_split(affinity: np.ndarray, most: int, *, seed: int = 0) -> Split:
@@ -133,6 +146,27 @@ def best_split(affinity: np.ndarray, most: int, *, seed: int = 0) -> Split:
 def split_value(affinity: np.ndarray, split: Sequence[Sequence[int]]) -> float:
     """Worth of a split: mean over tasks of the mean affinity of the others of their group."""
     return sum(group_value(affinity, group) for group in split) / len(affinity)
+
+
+def oracle_share(predicted: np.ndarray, truth: np.ndarray, most: int) -> float:
+    """Worth of the groups chosen by prediction, as a share of the best groups'; both by the truth.
+
+    Parameters
+    ----------
+    predicted, truth
+        ``[T, T]``; a pair that the truth has not measured counts for nothing.
+    most
+        Groups at most.
+
+    Returns
+    -------
+    float
+        1 at best, negative where the groups harm; NaN if no grouping is worth more than none.
+    """
+    oracle = split_value(truth, best_split(truth, most))
+    if oracle <= 0:
+        return float("nan")
+    return split_value(truth, best_split(predicted, most)) / oracle
 
 
 def group_value(affinity: np.ndarray, group: Sequence[int]) -> float:

@@ -29,7 +29,6 @@ from gnnfusion.errors import UsageError
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.relatedness.agreement import (
     LEAST,
-    oracle_share,
     predicted_gains,
     qap_p,
     spearman,
@@ -37,6 +36,7 @@ from gnnfusion.relatedness.agreement import (
     z_pearson,
 )
 from gnnfusion.relatedness.estimators import METHODS
+from gnnfusion.relatedness.grouping import affinity, oracle_share
 from gnnfusion.relatedness.relate import estimate_run
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.relatedness.transfer import Transfer
@@ -258,7 +258,7 @@ def judge(
             spearman=float(spearman(predicted, gains)),
             z_pearson=float(z_pearson(predicted, gains)),
             qap_p=qap_p(graph.value, pairs),
-            grouping=oracle_share(graph.value - graph.null, pairs, GROUPS),
+            grouping=oracle_share(affinity(graph), pairs, GROUPS),
             seconds=seconds[method],
         ))  # fmt: skip
     ranked = sorted(verdicts, key=lambda v: -np.nan_to_num(v.z_pearson, nan=-2.0))

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from gnnfusion.errors import UsageError
 from gnnfusion.relatedness import grouping
-from gnnfusion.relatedness.agreement import oracle_share
 from gnnfusion.relatedness.grouping import (
+    affinity,
     best_split,
     group_tasks,
     group_value,
+    oracle_share,
     split_value,
     task_weights,
 )
@@ -150,6 +151,17 @@ def test_groups_of_a_graph_count_from_what_is_not_related(tmp_path):
     assert written["groups"] == [["a", "b"], ["c"]]
     assert (written["method"], written["question"]) == ("attention", graph.question)
     assert set(written["weights"]) == {"a", "b", "c"}
+
+
+def test_where_only_ranks_mean_something_values_count_from_the_targets_mean():
+    value = np.full((4, 4), 0.2)  # all above 0: by size alone nobody would be left out
+    value[0, 1] = value[1, 0] = value[2, 3] = value[3, 2] = 0.9
+    graph = TaskGraph(
+        tasks=tuple("abcd"), method="cka", value=value, low=value, high=value, ranks_only=True,
+        question="training with i helps j", p_value=value * np.nan, n=9,
+    )  # fmt: skip
+    assert group_tasks(graph, 4).groups == (("a", "b"), ("c", "d"))
+    np.testing.assert_allclose(np.nanmean(affinity(graph), axis=0), 0, atol=1e-12)
 
 
 def test_what_cannot_be_split_is_said():
