@@ -52,12 +52,12 @@ def page(results: Path) -> Iterator[str]:
         found = {n: r for n in STUDY if (r := read(results / f"compare_{n}_{kind}.json"))}
         if len(found) > 1:
             yield from ranks(title, found)
-    for path in sorted(results.glob("compare_*.json"), key=lambda p: (_order(p), p.name)):
+    for path in sorted(results.glob("compare_*.json"), key=_order):
         name, kind, *mode = _parts(path)
         if mode or kind not in KINDS:
             continue
         yield from table(f"{name}: {KINDS[kind].lower()}", path)
-    for path in sorted(results.glob("compare_*_missing.json")):
+    for path in sorted(results.glob("compare_*_missing.json"), key=_order):
         name, kind, _ = _parts(path)
         yield from table(f"{name} with half of the labels gone: {KINDS[kind].lower()}", path)
 
@@ -131,9 +131,11 @@ def _parts(path: Path) -> list[str]:
     return [path.stem, "", ""]
 
 
-def _order(path: Path) -> int:
-    name = _parts(path)[0]
-    return STUDY.index(name) if name in STUDY else len(STUDY)
+def _order(path: Path) -> tuple[int, int]:
+    """Data sets in the order of the study, kinds in that of `KINDS`."""
+    name, kind, *_ = _parts(path)
+    place = STUDY.index(name) if name in STUDY else len(STUDY)
+    return place, list(KINDS).index(kind) if kind in KINDS else len(KINDS)
 
 
 if __name__ == "__main__":

@@ -126,10 +126,16 @@ def write_result(path: Path, result: dict[str, Any]) -> None:
 
 
 def provenance() -> dict[str, Any]:
-    """The command that runs, and the versions it runs with."""
+    """The command that runs, without folders of this machine, and the versions it runs with."""
     kept = ("gnnfusion", "python", "torch", "torch-geometric")
     versions = {k: v for k, v in environment().items() if k in kept}
-    return {"command": " ".join(["python", *sys.argv]), "versions": versions}
+    words: list[str] = []
+    for word in sys.argv:
+        if len(words) and Path(word).is_absolute():
+            words.pop()  # the option that names it
+        else:
+            words.append(word)
+    return {"command": " ".join(["python", *words]), "versions": versions}
 
 
 def main() -> None:
