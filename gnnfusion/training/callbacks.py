@@ -93,7 +93,7 @@ class Keeper(pl.Callback):
         if score < self.best_score:
             self.best_score, self.best_epoch = score, epoch
             self.best = {
-                k: v.detach().cpu().clone() for k, v in pl_module.network.state_dict().items()
+                k: v.detach().cpu().clone() for k, v in pl_module.kept.state_dict().items()
             }
         late = (self.patience is not None and epoch - self.best_epoch >= self.patience) or (
             0 < pl_module.config.max_seconds <= self.seconds

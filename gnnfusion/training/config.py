@@ -71,6 +71,9 @@ class TrainConfig:
         or none.
     pretext_weight
         Its weight beside the mean of the tasks' losses.
+    ema
+        Decay of a running average of the weights that is validated and kept in place of the last
+        step's (`averaging.average_of`); 0 keeps those.
     label_smoothing
         Share of each class label that is spread evenly over all classes in training (not in any
         score); keeps probabilities from 0 and 1.
@@ -110,6 +113,7 @@ class TrainConfig:
     modulation_noise: float = 1.0
     pretext: str = "none"
     pretext_weight: float = 1.0
+    ema: float = 0.0
     label_smoothing: float = 0.0
     balancing: str = "static"
     log_interference: int = 0
@@ -139,7 +143,7 @@ class TrainConfig:
             )
         if not 0 <= self.evidence <= 1:
             raise UsageError(f"evidence must lie between 0 and 1, not {self.evidence}")
-        for name in ("modality_dropout", "label_smoothing"):
+        for name in ("modality_dropout", "ema", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(
                     f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
@@ -164,6 +168,12 @@ class TrainConfig:
         values = asdict(self)
         values["network"]["groups"] = [list(group) for group in self.network.groups]
         return values
+
+    def changed(self) -> dict[str, Any]:
+        """The settings that are not the default; a setting that is added later changes nothing."""
+        values, usual = self.to_dict(), type(self)().to_dict()
+        own = {k: v for k, v in values.pop("network").items() if v != usual["network"][k]}
+        return {**{k: v for k, v in values.items() if v != usual[k]}, "network": own}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:

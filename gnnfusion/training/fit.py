@@ -159,6 +159,7 @@ def fit(
     if not keeper.best:
         raise RunError("no epoch ended with a finite validation loss; train with a lower lr")
     network.load_state_dict(keeper.best)
+    module.average = None
     network.to(device)
     left = config.max_seconds - keeper.seconds if config.max_seconds else None
     if config.head_epochs and (left is None or left > 0):

@@ -16,6 +16,7 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.topology import Topology
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.ownership import task_parameters
+from gnnfusion.training.averaging import average_of
 from gnnfusion.training.balancing import find_balancing, make_balancer
 from gnnfusion.training.balancing.balancer import Split, split_parameters
 from gnnfusion.training.config import TrainConfig
@@ -106,12 +107,22 @@ class FusionModule(pl.LightningModule):
         self.pretext = (
             PretextLoss(config.pretext, network, store, train) if config.pretext != "none" else None
         )
+        self.average = average_of(network, config.ema) if config.ema else None
         self.interference = Interference(store.schema.task_names)
         self.probes: list[dict[str, Tensor]] = []
         self.yardstick = constant_losses(network, store, train, valid if len(valid) else train)
         tasks = len(store.schema.tasks)
         self._train_sum, self._train_count = torch.zeros(tasks), torch.zeros(tasks)
         self._valid_sum, self._valid_count = torch.zeros(tasks), torch.zeros(tasks)
+
+    @property
+    def kept(self) -> FusionNetwork:
+        """The network that is validated and kept: the average, where there is one."""
+        if self.average is None:
+            return self.network
+        found = self.average.module
+        assert isinstance(found, FusionNetwork)
+        return found
 
     # -- data -------------------------------------------------------------------------------
 
@@ -207,6 +218,8 @@ class FusionModule(pl.LightningModule):
             modulate(optimizer, rates, slowed, self.config.modulation_noise)
 
     def on_train_batch_end(self, outputs: Any, batch: GraphBatch, batch_idx: int) -> None:
+        if self.average is not None:
+            self.average.update_parameters(self.network)
         if self.balancer.looks_back:
             with torch.no_grad(), self.trainer.precision_plugin.train_step_context():
                 losses, _ = self.losses_of(batch, batch_idx)
@@ -217,11 +230,12 @@ class FusionModule(pl.LightningModule):
         self._valid_count.zero_()
 
     def validation_step(self, batch: GraphBatch, batch_idx: int) -> None:
-        outputs = self.network(batch)
+        network = self.kept
+        outputs = network(batch)
         for place, task in enumerate(batch.tasks):
             rows = batch.masks[:, place].nonzero().squeeze(1)
             losses = sample_losses(
-                self.network.head(task), outputs[task][rows].float(), batch.targets[task][rows]
+                network.head(task), outputs[task][rows].float(), batch.targets[task][rows]
             )
             self._valid_sum[place] += losses.sum().cpu()
             self._valid_count[place] += len(rows)

@@ -67,8 +67,8 @@ class Trial:
 
     @property
     def key(self) -> str:
-        plain = {**self.config.to_dict(), "final": self.final}
-        # Named only where they are set: trials that were finished before keep their keys.
+        plain = {**self.config.changed(), "final": self.final}
+        # Named only where they are set, as the settings: what is new leaves the keys as they were.
         if self.weights:
             plain["weights"] = self.weights
         if self.fold is not None:
