@@ -1,21 +1,19 @@
 """Does any estimator of relatedness predict what training together does? Measured by training.
 
     python scripts/transfer_validity.py overlapping disjoint --data_seeds 2 --jobs 2
+    python scripts/transfer_validity.py houses fsdd --data_seeds 1
 
-For each regime of planted data: gains of random groups of 3 to 7 of ten tasks over `--seeds`
-trainings each, against the noiseless target on test rows (the truth); one training on all tasks,
-from which every estimator predicts each group's gain for each of its tasks (the mean over the
-others in the group); and the combined prediction, fitted to the validation gains of `--measured`
-groups and scored on the others. Then the splits of the tasks that the estimators choose are trained
-as well, and their mean gain is given as a share of that of the split by shared factors (the
-oracle). Nothing of the test rows reaches an estimator. Pure noise is among the companions, but no
-target: a share of the loss against 0 means nothing.
+For each case of `transfer_cases`: gains of random groups of tasks over `--seeds` trainings each, on
+test rows (the truth); one training on all tasks, from which every estimator predicts each group's
+gain for each of its tasks (the mean over the others in the group); and the combined prediction,
+fitted to the validation gains of `--measured` groups and scored on the others. Then the splits of
+the tasks that the estimators choose are trained as well, and their mean gain is given as a share of
+the oracle's: the split by shared factors where that is known, else the one that the measured gains
+of pairs prefer. Nothing of the test rows reaches an estimator. Pure noise is among the companions,
+but no target: a share of the loss against 0 means nothing.
 
-``overlapping``: each of 240 rows has each label with probability 1/3, so about 80 rows a task.
-``disjoint``: each of 800 training rows has the label of one task.
-
-Settings were chosen on data seed 100: long enough for the networks to learn, and 1,000 test rows.
-Writes docs/results/transfer_REGIME.json. Resumable: finished trainings are kept in `--work`.
+Settings were chosen on planted data of seed 100: long enough for the networks to learn. Writes
+docs/results/transfer_CASE.json. Resumable: finished trainings are kept in `--work`.
 """
 
 from __future__ import annotations
@@ -25,13 +23,15 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import comb
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from study import markdown, provenance  # scripts/ is where this program lies
+from transfer_cases import CASES
 
-from gnnfusion import GraphStore, TaskGraph, TrainConfig, build, datasets
+from gnnfusion import GraphStore, TaskGraph, TrainConfig
 from gnnfusion.errors import UsageError
 from gnnfusion.relatedness.agreement import (
     known_mean,
@@ -51,13 +51,6 @@ from gnnfusion.training.fit import fit
 from gnnfusion.training.probes import Probes, probe_interval
 from gnnfusion.whole import finite, write_json
 
-REGIMES: dict[str, dict[str, Any]] = {
-    "overlapping": {"label_pattern": "random", "label_missing": 2 / 3, "train": 240, "valid": 240},
-    "disjoint": {"label_pattern": "disjoint", "label_missing": 0.9, "train": 800, "valid": 400},
-}
-EPOCHS = {"overlapping": 40, "disjoint": 20}
-SETTINGS = {"patience": 10, "batch_size": 64, "lr": 4e-3, "refit": False}
-WIDTH = 32
 SPLIT_BY = ("labels", "residuals", "gradient", "cka", "rsa", "combined")
 MOST = 4  # groups of a split: the tasks have three sets of factors, and one is noise
 
@@ -85,41 +78,41 @@ def graphs_of(
     return graphs, seconds
 
 
-def study(regime: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
+def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
     """Figures of one data set."""
-    options = {**REGIMES[regime], "test": 1000, "feature_noise": a.feature_noise}
-    data = datasets.planted_arrays("planted_v1", seed=data_seed, **options)
-    own = datasets.defaults("planted_v1")
-    config = TrainConfig.from_dict({
-        **own, **SETTINGS, "epochs": EPOCHS[regime], "seed": data_seed,
-        "network": {**own.get("network", {}), "width": WIDTH},
-    })  # fmt: skip
-    work = a.work / f"{regime}_{a.feature_noise:g}_{data_seed}"
+    work = a.work / f"{name}_{data_seed}"
     with tempfile.TemporaryDirectory() as folder:
-        schema = datasets.load("planted_v1", seed=data_seed, **options)
-        store = build(schema, Path(folder) / "store", progress=False)
+        case = CASES[name](name, data_seed, Path(folder))
+        store, config, noise = case.store, case.config, case.noise
         tasks = store.schema.task_names
-        noise = np.isin(tasks, data.truth["noise_tasks"])
-        targets = {t: data.truth["signal"][t] for t in tasks}
 
         def measure(groups: Sequence[Sequence[str]]) -> Transfer:
             return measure_transfer(
-                store, config, work, groups=groups, seeds=a.seeds, jobs=a.jobs, targets=targets,
+                store, config, work, groups=groups, seeds=a.seeds, jobs=a.jobs,
+                targets=case.targets,
                 say=lambda line, done, total: print(f"{done}/{total} {line}", flush=True),
             )  # fmt: skip
 
-        truth = measure(sample_groups(tasks, a.groups, least=3, most=7, seed=data_seed))
+        least, most = case.sizes
+        there = sum(comb(len(tasks), n) for n in range(least, most + 1))
+        groups = min(a.groups, there)
+        truth = measure(sample_groups(tasks, groups, least=least, most=most, seed=data_seed))
         graphs, seconds = graphs_of(store, config)
         splits = {m: best_split(affinity(graphs[m]), MOST) for m in SPLIT_BY if m in graphs}
-        splits["oracle"] = by_factors(np.array(data.truth["related"]))
+        if case.known:
+            splits["oracle"] = by_factors(case.known["related"] > 0)
+        else:
+            splits["oracle"] = best_split(truth.pairs(), MOST)
         # The oracle's groups are given even where no estimator would choose any.
         names = {g: tuple(tasks[t] for t in g) for s in splits.values() for g in s if len(g) > 1}
         chosen = measure(list(names.values()))
     worth = {m: worth_of(split, names, chosen, noise) for m, split in splits.items()}
+    best = worth["oracle"]
     per_seed = truth.per_seed()
     per_seed[..., noise] = np.nan
     gains = known_mean(per_seed)
-    members, held = truth.members, np.arange(len(truth.groups)) >= a.measured
+    count = min(a.measured, groups // 2)
+    members, held = truth.members, np.arange(groups) >= count
     # Measured gains are those on validation rows: the test rows are what is predicted.
     measured = truth.gains("valid")
     pairs = np.where(noise, np.nan, truth.pairs())
@@ -133,35 +126,33 @@ def study(regime: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
             "z_pearson": float(z_pearson(found, gains)),
             "spearman": float(spearman(found, gains)),
             "qap_p": qap_p(graph.value, pairs, seed=0, draws=2000),
-            "grouping": worth[method] / worth["oracle"] if method in worth else None,
+            "grouping": worth[method] / worth["oracle"]
+            if method in worth and worth["oracle"] > 0
+            else None,
             "seconds": seconds.get(method, 0.0),
         }
     model = fit_predictor(
         {m: graphs[m] for m in SINGLE_TRAINING if m in graphs}, members[~held], measured[~held]
     )
     found = model.predict(members)[0]
-    rows[f"combined, {a.measured} groups measured"] = {
+    rows[f"combined, {count} groups measured"] = {
         "family": "combined", "question": "training with i helps j",
         "z_pearson": float(z_pearson(found[held], gains[held])),
         "spearman": float(spearman(found[held], gains[held])),
         "qap_p": None, "grouping": None, "seconds": None,
     }  # fmt: skip
-    loadings = np.array(data.truth["loadings"])
-    known = {
-        "related": np.array(data.truth["related"], dtype=float),
-        "alike": (loadings @ loadings.T) ** 2,  # squared correlation of the noiseless targets
-    }
     reliability = split_half(per_seed)
     return {
         "data_seed": data_seed,
+        "settings": config.changed(),
         "reliability": reliability,
         "ceiling": float(np.sqrt(max(reliability, 0.0))),
         "valid_agrees_with_test": float(z_pearson(np.where(noise, np.nan, measured), gains)),
         "planted_truth": {
-            k: float(z_pearson(predicted_gains(v, members), gains)) for k, v in known.items()
+            k: float(z_pearson(predicted_gains(v, members), gains)) for k, v in case.known.items()
         },
         "mean_gain": float(np.nanmean(gains)),
-        "oracle_gain": worth["oracle"],
+        "oracle_gain": best,
         "splits": {m: [[tasks[t] for t in g] for g in split] for m, split in splits.items()},
         "trainings": truth.trainings,
         "training_seconds": truth.seconds,
@@ -192,32 +183,29 @@ def worth_of(
 def main() -> None:
     """Parse, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("regimes", nargs="+", choices=list(REGIMES))
+    parser.add_argument("cases", nargs="+", choices=list(CASES))
     parser.add_argument("--data_seeds", type=int, default=2)
     parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=6, help="trainings of each group")
     parser.add_argument("--groups", type=int, default=40)
     parser.add_argument("--measured", type=int, default=10)
-    parser.add_argument("--feature_noise", type=float, default=2.0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("runs/transfer_validity"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     a = parser.parse_args()
-    for regime in a.regimes:
+    for name in a.cases:
         found = []
         for seed in range(a.first_seed, a.first_seed + a.data_seeds):
-            found.append(study(regime, seed, a))
-            settings = {**SETTINGS, "epochs": EPOCHS[regime], "width": WIDTH}
-            result = {"regime": regime, "options": REGIMES[regime], "settings": settings,
-                      "data_sets": found, **provenance()}  # fmt: skip
-            write_json(a.out / f"transfer_{regime}.json", finite(result))
+            found.append(study(name, seed, a))
+            result = {"case": name, "data_sets": found, **provenance()}
+            write_json(a.out / f"transfer_{name}.json", finite(result))
         names = list(found[0]["estimators"])
         keys = ("z_pearson", "spearman", "grouping")
         rows = [
             [m, *(_mean([f["estimators"].get(m, {}).get(k) for f in found]) for k in keys)]
             for m in names
         ]
-        print(f"{regime}: reliability {_mean([f['reliability'] for f in found]):.2f}")
+        print(f"{name}: reliability {_mean([f['reliability'] for f in found]):.2f}")
         print(markdown(["estimator", "z-Pearson", "Spearman", "share of the oracle"], rows))
 
 
