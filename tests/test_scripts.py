@@ -92,6 +92,15 @@ def test_a_wrong_source_is_one_sentence(script: str, folder: Path) -> None:
     assert "nosuch.yaml" in done.stderr
 
 
+def test_the_page_of_the_comparison_is_what_its_files_give(folder: Path) -> None:
+    done = start(
+        "comparison_report", "--results", str(ROOT / "docs" / "results"), "--out", "page.md",
+        cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (folder / "page.md").read_text() == (ROOT / "docs" / "comparison.md").read_text()
+
+
 def test_the_exam_of_relatedness_is_passed_on_three_data_sets(folder: Path) -> None:
     """The whole exam has twenty (docs/relatedness.md); of three the bounds are wider."""
     done = start(
