@@ -108,9 +108,7 @@ def fsdd(regime: str, seed: int, folder: Path) -> Case:
         writer.writerows(rows)
     tasks = [t for t in schema.tasks if t.name in ("digit", "speaker")]
     tasks += [Task(name=n, kind="regression") for n in ("duration", "loudness", "centroid", "ink")]
-    store = build(
-        replace(schema.with_tasks(tasks), base=folder), folder / "store", progress=False
-    )
+    store = build(replace(schema.with_tasks(tasks), base=folder), folder / "store", progress=False)
     return _real(store, regime, seed, 1 / 6)
 
 

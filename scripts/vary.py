@@ -1,0 +1,73 @@
+"""What does one setting do on validation rows? Paired over seeds, everything else alike.
+
+    python scripts/vary.py mosi ema 0 0.9 0.98 --seeds 4 --set lr=0.003 network.fusion=gatv2
+    python scripts/vary.py houses network.layers 1 2 3
+
+Trains a data set's own settings (frozen text for MOSI, and stopped early: no refit) with each value
+and seeds 0, 1, …, and prints the validation score: mean over tasks of the loss over that of always
+predicting the training mean, less is better. The difference is from the first value, with the
+standard error of the paired differences. Test rows are not looked at. With --json the figures are
+written, with the command and versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from study import markdown, write_result  # scripts/ is where this program lies
+
+from gnnfusion import TrainConfig, build, datasets
+from gnnfusion.training.fit import fit
+
+
+def with_value(config: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """Plain settings with one changed; ``network.width`` and the like name one of the network."""
+    place, _, inner = name.partition(".")
+    return {**config, place: {**config.get(place, {}), inner: value} if inner else value}
+
+
+def main() -> None:
+    """Train, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=datasets.names())
+    parser.add_argument("setting")
+    parser.add_argument("values", nargs="+", help="as in YAML")
+    parser.add_argument("--set", nargs="*", default=[], metavar="SETTING=VALUE")
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--json", type=Path)
+    a = parser.parse_args()
+    config: dict[str, Any] = {**datasets.defaults(a.name), "refit": False}
+    for each in a.set:
+        name, _, text = each.partition("=")
+        config = with_value(config, name, yaml.safe_load(text))
+    frozen = {"tune": False} if a.name == "mosi" else {}
+    scores: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        store = build(datasets.load(a.name, **frozen), Path(folder) / "store", progress=False)
+        for seed in range(a.seeds):
+            for value in a.values:
+                varied = with_value(config, a.setting, yaml.safe_load(value))
+                _, keeper = fit(store, TrainConfig.from_dict({**varied, "seed": seed}), None)
+                scores.setdefault(value, []).append(keeper.best_score)
+                print(f"{a.setting} {value}, seed {seed}: {keeper.best_score:.4f}", flush=True)
+    first = np.array(scores[a.values[0]])
+    rows = []
+    for value, found in scores.items():
+        gap = np.array(found) - first
+        error = float(gap.std(ddof=1) / len(gap) ** 0.5) if len(gap) > 1 else float("nan")
+        spread = float(np.std(found, ddof=1)) if len(found) > 1 else 0.0
+        rows.append([value, float(np.mean(found)), spread, float(gap.mean()), error])
+    columns = [a.setting, "validation score", "sd over seeds", "difference", "standard error"]
+    if a.json is None:
+        print(markdown(columns, rows))
+    else:
+        write_result(a.json, {"columns": columns, "rows": rows, "per_seed": scores})
+
+
+if __name__ == "__main__":
+    main()
