@@ -41,7 +41,13 @@ from gnnfusion.relatedness.agreement import (
     split_half,
     z_pearson,
 )
-from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine, estimable, fit_predictor
+from gnnfusion.relatedness.combined import (
+    PREDICTORS,
+    SINGLE_TRAINING,
+    combine,
+    estimable,
+    fit_predictor,
+)
 from gnnfusion.relatedness.estimators import ESTIMATORS
 from gnnfusion.relatedness.estimators.transfer import measure_transfer, sample_groups
 from gnnfusion.relatedness.grouping import Split, affinity, best_split
@@ -132,7 +138,7 @@ def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
             "seconds": seconds.get(method, 0.0),
         }
     model = fit_predictor(
-        {m: graphs[m] for m in SINGLE_TRAINING if m in graphs}, members[~held], measured[~held]
+        {m: graphs[m] for m in PREDICTORS if m in graphs}, members[~held], measured[~held]
     )
     found = model.predict(members)[0]
     rows[f"combined, {count} groups measured"] = {

@@ -35,6 +35,9 @@ Chosen on planted data of seeds 100 to 106: with evidence in place of rsa, or lo
 them, it found fewer of the related pairs and predicted less of the measured transfer.
 """
 
+PREDICTORS: Sequence[str] = ("labels", *SINGLE_TRAINING)
+"""What a prediction that is fitted to measured groups may lean on: labels, too, which are free."""
+
 FLAT = 1e3  # spread of the priors on a and b, in spreads of the gains
 RATIOS = np.geomspace(1e-3, 3, 12)  # of tau to the spread of the gains
 OWN = (1e-3, 0.3, 1.0)  # of rho to the spread of the gains
