@@ -118,8 +118,8 @@ def compare(a: Namespace) -> None:
     if a.search not in ("none", "weights"):
         raise UsageError(f"unknown search {a.search!r}; use weights or none")
     weights = WeightSearch(**a["weights"].as_dict()) if a.search == "weights" else None
-    print(f"every method: {a.trials} trials of at most {a.trial_seconds:g} s, {a.seeds} seeds",
-          file=sys.stderr)  # fmt: skip
+    search = f"{a.trials} trials of at most {a.trial_seconds:g} s" if a.trials > 1 else "no search"
+    print(f"every method: {search}, {a.seeds} seeds", file=sys.stderr)
     if weights is not None:
         print(f"weights: at most {weights.candidates} vectors in {weights.folds} folds, each at "
               f"most {a.trial_seconds:g} s", file=sys.stderr)  # fmt: skip
