@@ -17,7 +17,7 @@ demo: $(READY)
 
 test: $(READY)
 	$(INSTALL)
-	$(BIN)/pytest -n 2 --dist loadscope
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Fusions, sharings and balancings on one fair comparison, over data sets and with data removed.
 
-    python scripts/compare_methods.py                 # about 7 hours on two cores
+    python scripts/compare_methods.py                 # at most 8 hours on two cores
     python scripts/compare_methods.py --quick         # under 20 minutes; no search, so no result
     python scripts/compare_methods.py mosi --every    # every method there is
     python scripts/compare_methods.py planted_v1 --every --missing

@@ -19,6 +19,17 @@ settings.register_profile("gnnfusion", deadline=None)
 settings.load_profile("gnnfusion")
 
 
+LONG = ("test_scripts", "test_docs", "test_cli", "test_cli_relate", "test_cli_groups")
+
+
+def pytest_collection_modifyitems(items):
+    """Modules that take minutes come first, so that no worker is left with one of them at the end.
+
+    It needs ``--no-loadscope-reorder``, for xdist would begin with those of the most tests.
+    """
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A cache of the test's own, so that no test meets what another has prepared."""
