@@ -94,6 +94,7 @@ def table(title: str, path: Path) -> Iterator[str]:
     yield f"`{result['command']}`: {_effort(result)}.\n"
     yield markdown(head, rows) + "\n"
     yield result["verdict"] + "".join(_graph(result)) + "\n"
+    yield f"![{title}](images/{path.stem}.png)\n"
     for name, why in result["left_out"].items():
         yield f"Left out: {name}, for {why}.\n"
 
