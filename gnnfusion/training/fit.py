@@ -159,7 +159,7 @@ def fit(
     if not keeper.best:
         raise RunError("no epoch ended with a finite validation loss; train with a lower lr")
     network.load_state_dict(keeper.best)
-    module.average = None
+    module.average = None  # what heads train on, and are judged by, are the kept weights
     network.to(device)
     left = config.max_seconds - keeper.seconds if config.max_seconds else None
     if config.head_epochs and (left is None or left > 0):
