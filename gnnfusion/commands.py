@@ -104,7 +104,7 @@ def predict(a: Namespace) -> None:
 
 def compare(a: Namespace) -> None:
     from gnnfusion.report.comparison import plot_comparison
-    from gnnfusion.show import comparison_rows, methods, print_table
+    from gnnfusion.show import comparison_rows, methods, print_table, search_effort
     from gnnfusion.training.compare.compare import RESULT, WEIGHTS
     from gnnfusion.training.compare.compare import compare as compare_methods
     from gnnfusion.training.compare.config import WeightSearch
@@ -118,8 +118,8 @@ def compare(a: Namespace) -> None:
     if a.search not in ("none", "weights"):
         raise UsageError(f"unknown search {a.search!r}; use weights or none")
     weights = WeightSearch(**a["weights"].as_dict()) if a.search == "weights" else None
-    search = f"{a.trials} trials of at most {a.trial_seconds:g} s" if a.trials > 1 else "no search"
-    print(f"every method: {search}, {a.seeds} seeds", file=sys.stderr)
+    print(f"every method: {search_effort(a.trials, a.trial_seconds)}, {a.seeds} seeds",
+          file=sys.stderr)  # fmt: skip
     if weights is not None:
         print(f"weights: at most {weights.candidates} vectors in {weights.folds} folds, each at "
               f"most {a.trial_seconds:g} s", file=sys.stderr)  # fmt: skip

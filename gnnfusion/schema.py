@@ -5,14 +5,14 @@ Nothing here reads data or imports torch; a schema is plain values that go to YA
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from gnnfusion.errors import SchemaError
+from gnnfusion.errors import SchemaError, UsageError
 
 MODALITY_KINDS = ("text", "image", "video", "audio", "tabular", "series", "array")
 TASK_KINDS = ("binary", "multiclass", "multilabel", "ordinal", "regression")
@@ -396,6 +396,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return value
+
+
+def check_task_names(names: Iterable[str], tasks: Sequence[str], what: str) -> None:
+    """`UsageError` where `what` names a task that there is not."""
+    for name in names:
+        if name not in tasks:
+            raise UsageError(f"{what} names {name!r}, which is no task; use {', '.join(tasks)}")
 
 
 def _column_entry(columns: tuple[str, ...]) -> dict[str, Any]:

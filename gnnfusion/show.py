@@ -117,6 +117,11 @@ def comparison_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str
     return head, rows
 
 
+def search_effort(trials: int, trial_seconds: float) -> str:
+    """What the search of a comparison costs each method, in words."""
+    return f"{trials} trials of at most {trial_seconds:g} s" if trials > 1 else "no search"
+
+
 def _plus_minus(mean: float, spread: float) -> str:
     return f"{mean:.3f} ± {spread:.3f}"
 

@@ -16,6 +16,7 @@ from gnnfusion.errors import UsageError
 from gnnfusion.graphs.index import pointers
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.store_file import Overlay
+from gnnfusion.schema import check_task_names
 
 
 def with_split(store: GraphStore, split: Tensor) -> GraphStore:
@@ -66,18 +67,13 @@ def with_weights(store: GraphStore, weights: Mapping[str, float]) -> GraphStore:
     UsageError
         There is no such task.
     """
-    for name in weights:
-        if name not in store.schema.task_names:
-            raise UsageError(
-                f"a weight names {name!r}, which is no task; "
-                f"use {', '.join(store.schema.task_names)}"
-            )
+    check_task_names(weights, store.schema.task_names, "a weight")
     tasks = [replace(t, weight=weights.get(t.name, t.weight)) for t in store.schema.tasks]
     meta = {**store.meta, "schema": store.schema.with_tasks(tasks).to_dict()}
     return GraphStore(meta, store.tensors, store.path)
 
 
-def with_missing(store: GraphStore, labels: Tensor, modalities: Tensor) -> GraphStore:
+def with_missing(store: GraphStore, labels: Tensor, modalities: Tensor | None = None) -> GraphStore:
     """The same samples as if they lacked what is marked.
 
     Parameters
@@ -85,11 +81,13 @@ def with_missing(store: GraphStore, labels: Tensor, modalities: Tensor) -> Graph
     labels
         Labels to leave out, bool ``[S, T]``.
     modalities
-        Modalities to leave out, nodes and given edges, bool ``[S, M]``.
+        Modalities to leave out, nodes and given edges, bool ``[S, M]``; none by default.
     """
     changed: dict[str, Tensor] = {}
     for place, task in enumerate(store.schema.task_names):
         changed[f"mask/{task}"] = store.mask(task) & ~labels[:, place]
+    if modalities is None:
+        return GraphStore(store.meta, Overlay(store.tensors, changed), store.path)
     gone = {m: modalities[:, i] for i, m in enumerate(store.schema.modality_names)}
     for name, absent in gone.items():
         counts = store.tensors[f"ptr/{name}"].diff()

@@ -74,12 +74,17 @@ def family_scores(graphs: Mapping[str, TaskGraph]) -> dict[str, np.ndarray]:
     return {family: known_mean(np.stack(each)) for family, each in found.items()}
 
 
+def _over_families(scores: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The combined score of each pair."""
+    return known_mean(np.stack(list(scores.values())))
+
+
 def combine(graphs: Mapping[str, TaskGraph]) -> TaskGraph:
     """The combined score of each pair, from graphs by method; no interval and no test.
 
     A family that cannot estimate a pair is left out of that pair's mean.
     """
-    value = known_mean(np.stack(list(family_scores(graphs).values())))
+    value = _over_families(family_scores(graphs))
     first = next(iter(graphs.values()))
     nothing = np.full_like(value, np.nan)
     return replace(
@@ -185,7 +190,7 @@ def _features(scores: Mapping[str, np.ndarray], members: np.ndarray) -> np.ndarr
     for a group of one.
     """
     each = np.stack([predicted_gains(np.nan_to_num(s), members) for s in scores.values()], axis=-1)
-    mean = predicted_gains(np.nan_to_num(known_mean(np.stack(list(scores.values())))), members)
+    mean = predicted_gains(np.nan_to_num(_over_families(scores)), members)
     one = np.where(np.isfinite(mean), 1.0, np.nan)[..., None]
     return np.concatenate([one, mean[..., None], each, one * np.eye(members.shape[1])], axis=-1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -24,8 +26,9 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel:
         d, in (0, 1): with 0.98 about the last 50 steps count.
     """
 
-    def follow(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
-        n = int(count)
-        return mean.lerp(value, 1 - min(decay, (1 + n) / (10 + n)))
+    def follow(means: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
+        n = int(count)  # once for all weights: on a GPU it waits for the device
+        for mean, value in zip(means, values, strict=True):
+            mean.lerp_(value, 1 - min(decay, (1 + n) / (10 + n)))
 
-    return AveragedModel(network, avg_fn=follow)
+    return AveragedModel(network, multi_avg_fn=follow)

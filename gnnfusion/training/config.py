@@ -11,6 +11,7 @@ import yaml
 
 from gnnfusion.errors import UsageError
 from gnnfusion.nn.config import NetworkConfig
+from gnnfusion.schema import check_task_names
 from gnnfusion.training.balancing import check_precision, find_balancing
 
 PRETEXTS = ("none", "masked", "reconstruct", "contrastive")
@@ -190,9 +191,7 @@ class TrainConfig:
 
 def check_tasks(config: TrainConfig, tasks: tuple[str, ...]) -> None:
     """`UsageError` if the settings name a task that there is not."""
-    for name in config.task_lr:
-        if name not in tasks:
-            raise UsageError(f"task_lr names {name!r}, which is no task; use {', '.join(tasks)}")
+    check_task_names(config.task_lr, tasks, "task_lr")
 
 
 def _make(cls: type, values: Mapping[str, Any]) -> Any:

@@ -12,8 +12,10 @@ from random_stores import make_store
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.training.config import TrainConfig
+from gnnfusion.training.evaluate import outputs
 from gnnfusion.training.fit import train
 from gnnfusion.training.module import FusionModule
+from gnnfusion.training.objective import constant_losses, sample_losses
 from gnnfusion.training.run import Run
 
 SPLIT = np.array([0] * 40 + [1] * 15 + [2] * 15)
@@ -50,6 +52,30 @@ def broken_off(store, folder, config, monkeypatch, place=(2, 2)) -> Run:
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             train(store, folder, config, logs=False)
     return train(store, folder, config, logs=False)
+
+
+def same_when_broken_off(folder, config, monkeypatch) -> Run:
+    """The unbroken run; one that was broken off must end with the same bytes."""
+    store = small_store(folder / "store")
+    whole = train(store, folder / "whole", config, logs=False)
+    broken = broken_off(store, folder / "broken", config, monkeypatch)
+    a, b = ((r.path / "model.safetensors").read_bytes() for r in (whole, broken))
+    assert a == b
+    return whole
+
+
+def valid_score(network, store) -> float:
+    """Mean over tasks of the validation loss over that of the training mean, task by task."""
+    rows = store.rows("valid")
+    yardstick = constant_losses(network, store, store.rows("train"), rows)
+    found, ratios = outputs(network, store, rows), []
+    for place, task in enumerate(store.schema.task_names):
+        known = store.mask(task)[rows]
+        each = sample_losses(
+            network.head(task), found[task][known], store.target(task)[rows][known]
+        )
+        ratios.append(float(each.mean() / yardstick[place]))
+    return sum(ratios) / len(ratios)
 
 
 def learnable(**settings) -> GraphStore:

@@ -2,14 +2,12 @@
 
 import pytest
 import torch
-from small_runs import broken_off, small_config, small_store
+from small_runs import same_when_broken_off, small_config, small_store, valid_score
 
 from gnnfusion.errors import UsageError
 from gnnfusion.training.averaging import average_of
-from gnnfusion.training.evaluate import outputs
-from gnnfusion.training.fit import fit, train
+from gnnfusion.training.fit import fit
 from gnnfusion.training.module import FusionModule
-from gnnfusion.training.objective import constant_losses, sample_losses
 
 
 def test_the_average_follows_its_formula():
@@ -58,24 +56,11 @@ def test_the_average_is_what_is_kept(refit, monkeypatch):
 def test_the_validation_score_is_that_of_the_average():
     store = small_store()
     network, keeper = fit(store, small_config(epochs=1, ema=0.9), None)
-    rows = store.rows("valid")
-    yardstick = constant_losses(network, store, store.rows("train"), rows)
-    found, ratios = outputs(network, store, rows), []
-    for place, task in enumerate(store.schema.task_names):
-        known = store.mask(task)[rows]
-        y = store.target(task)[rows][known]
-        each = sample_losses(network.head(task), found[task][known], y)
-        ratios.append(float(each.mean() / yardstick[place]))
-    assert keeper.best_score == pytest.approx(sum(ratios) / 3, rel=1e-5)
+    assert keeper.best_score == pytest.approx(valid_score(network, store), rel=1e-5)
 
 
 def test_broken_off_it_ends_as_the_unbroken_one(tmp_path, monkeypatch):
-    store = small_store(tmp_path / "store")
-    config = small_config(epochs=4, ema=0.9)
-    whole = train(store, tmp_path / "whole", config, logs=False)
-    resumed = broken_off(store, tmp_path / "broken", config, monkeypatch)
-    a, b = ((r.path / "model.safetensors").read_bytes() for r in (whole, resumed))
-    assert a == b
+    same_when_broken_off(tmp_path, small_config(epochs=4, ema=0.9), monkeypatch)
 
 
 def test_heads_train_on_from_the_average():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from random_stores import make_network, make_store
-from small_runs import SPLIT, broken_off, small_config, small_store
+from small_runs import SPLIT, same_when_broken_off, small_config, small_store
 
 from gnnfusion.errors import UsageError
 from gnnfusion.graphs.batch import make_batch, topology_of
@@ -200,12 +200,7 @@ def test_rows_without_any_label_change_what_is_learned(name):
 
 
 def test_a_run_with_pretext_resumes_and_its_weights_are_the_network_s(tmp_path, monkeypatch):
-    store = small_store(tmp_path / "store")
-    settings = small_config(pretext="masked", epochs=4)
-    whole = train(store, tmp_path / "whole", settings, logs=False)
-    broken = broken_off(store, tmp_path / "broken", settings, monkeypatch)
-    a, b = ((r.path / "model.safetensors").read_bytes() for r in (whole, broken))
-    assert a == b
+    whole = same_when_broken_off(tmp_path, small_config(pretext="masked", epochs=4), monkeypatch)
     assert not [k for k in whole.network("cpu").state_dict() if "pretext" in k]
     assert len(SPLIT) == len(whole.store().split)
 

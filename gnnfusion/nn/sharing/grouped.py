@@ -14,7 +14,7 @@ from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.network import FusionNetwork, SharedNetwork
 from gnnfusion.nn.readout import Head
 from gnnfusion.nn.sharing import check_labels
-from gnnfusion.schema import Schema
+from gnnfusion.schema import Schema, check_task_names
 
 MakeNetwork = Callable[[Schema, NetworkConfig], SharedNetwork]
 Group = tuple[str, ...]
@@ -104,11 +104,7 @@ def all_groups(tasks: Sequence[str], groups: Sequence[Sequence[str]]) -> list[Gr
     """
     found: list[Group] = []
     for group in groups:
-        for task in group:
-            if task not in tasks:
-                raise UsageError(
-                    f"a group names {task!r}, which is no task; use {', '.join(tasks)}"
-                )
+        check_task_names(group, tasks, "a group")
         found.append(tuple(t for t in tasks if t in group))
     named = [task for group in groups for task in group]
     for task in tasks:

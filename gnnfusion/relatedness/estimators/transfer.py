@@ -33,6 +33,7 @@ from gnnfusion.relatedness.transfer_training import (
     run_training,
     start_process,
 )
+from gnnfusion.schema import check_task_names
 from gnnfusion.training.compare.data import digest, on_disk
 from gnnfusion.training.compare.pool import Say, run_each
 from gnnfusion.training.compare.trial import load_trial
@@ -180,7 +181,7 @@ def sample_groups(
         There are not so many groups.
     """
     sizes = range(least, (most or len(tasks)) + 1)
-    there = sum(comb(len(tasks), size) for size in sizes)
+    there = count_groups(len(tasks), least, most)
     if count > there:
         raise UsageError(f"{len(tasks)} tasks have {there} groups of these sizes, not {count}")
     rng, found = np.random.default_rng(seed), dict[Group, None]()
@@ -189,6 +190,11 @@ def sample_groups(
         places = sorted(rng.choice(len(tasks), size, replace=False).tolist())
         found[tuple(tasks[p] for p in places)] = None
     return list(found)
+
+
+def count_groups(tasks: int, least: int = 2, most: int | None = None) -> int:
+    """How many groups of `least` to `most` (all) of so many tasks there are."""
+    return sum(comb(tasks, size) for size in range(least, (most or tasks) + 1))
 
 
 # -- all trainings ----------------------------------------------------------------------------
@@ -265,11 +271,7 @@ def _groups(store: GraphStore, groups: Sequence[Sequence[str]] | None) -> list[G
         return list(combinations(names, 2))
     found: dict[Group, None] = {}
     for group in groups:
-        for task in group:
-            if task not in names:
-                raise UsageError(
-                    f"a group names {task!r}, which is no task; use {', '.join(names)}"
-                )
+        check_task_names(group, names, "a group")
         ordered = tuple(t for t in names if t in group)
         if len(ordered) < 2:
             raise UsageError(f"a group needs two tasks at least, not {list(group)}")

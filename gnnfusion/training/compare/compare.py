@@ -153,14 +153,8 @@ def compare(
         )
         by_trial = {place: results.get(t.key) for place, t in searched.items()}
         reached = _all_have(by_trial, methods, trials, "one trial of its settings")
-        chosen = {}
-        for method in methods:
-            found = [by_trial[method.name, n] for n in range(reached)]
-            scores = [r.get("score", np.inf) for r in found if r is not None]
-            if np.isfinite(min(scores)):
-                chosen[method.name] = int(np.argmin(scores))
-            else:
-                left_out[method.name] = str(found[0]["failed"]) if found[0] else ""
+        chosen, failed = _choose(by_trial, methods, reached)
+        left_out |= failed
         methods = [m for m in methods if m.name in chosen]
     found_weights: dict[str, Any] | None = None
     if weights is not None and weighed is not None and weighed.name in chosen:
@@ -186,9 +180,9 @@ def compare(
     kept: dict[str, list[dict[str, Any]]] = {}
     for method in methods:
         outcome = [by_seed[method.name, s] or {} for s in range(trained)]
-        failed = [r["failed"] for r in outcome if "failed" in r]
-        if failed:
-            left_out[method.name] = failed[0]
+        reasons = [r["failed"] for r in outcome if "failed" in r]
+        if reasons:
+            left_out[method.name] = reasons[0]
         else:
             kept[method.name] = outcome
     if not kept:
@@ -211,6 +205,22 @@ def compare(
     })  # fmt: skip
     write_json(out / RESULT, result)
     return result
+
+
+def _choose(
+    found: dict[tuple[str, int], Any], methods: Sequence[Candidate], count: int
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Which of the first `count` trials of each method is best, and why the others have none."""
+    chosen: dict[str, int] = {}
+    failed: dict[str, str] = {}
+    for method in methods:
+        trials = [found[method.name, n] for n in range(count)]
+        scores = [r.get("score", np.inf) for r in trials if r is not None]
+        if np.isfinite(min(scores)):
+            chosen[method.name] = int(np.argmin(scores))
+        else:
+            failed[method.name] = str(trials[0]["failed"]) if trials[0] else ""
+    return chosen, failed
 
 
 def _simple_readers(store: GraphStore, names: Sequence[str], path: Path) -> dict[str, Any]:
