@@ -19,14 +19,18 @@ import json
 from pathlib import Path
 
 import torch
-from study import provenance  # scripts/ is where this program lies, so it is on the path
+from study import (  # scripts/ is where this program lies, so it is on the path
+    drawn_on_train,
+    load_frozen,
+    provenance,
+)
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
 from gnnfusion.graphs.views import with_missing
 from gnnfusion.nn.fusion import FUSIONS
 from gnnfusion.nn.sharing import SHARINGS
 from gnnfusion.report.comparison import plot_comparison
-from gnnfusion.show import comparison_rows, print_table
+from gnnfusion.show import comparison_rows, print_table, search_effort
 from gnnfusion.training.balancing import BALANCINGS
 from gnnfusion.training.compare.compare import compare
 from gnnfusion.whole import write_json
@@ -94,8 +98,8 @@ def study(a: argparse.Namespace, name: str, kind: str, methods: dict[str, tuple[
     mode = ("_missing" if a.missing else "") + ("_quick" if a.quick else "")
     label = f"{name}_{kind}{mode}"
     store = prepared(a.work / "stores" / name, name, a.missing)
-    budget = f"{a.trials} trials of at most {a.trial_seconds:g} s" if a.trials > 1 else "no search"
-    print(f"{label}: {budget}, {a.seeds} seeds for each method", flush=True)
+    effort = search_effort(a.trials, a.trial_seconds)
+    print(f"{label}: {effort}, {a.seeds} seeds for each method", flush=True)
     result = compare(
         store, a.work / f"{name}{mode}", fusions=methods["fusions"],
         sharings=methods.get("sharings", ("auto",)),
@@ -118,17 +122,14 @@ def study(a: argparse.Namespace, name: str, kind: str, methods: dict[str, tuple[
 
 def prepared(path: Path, name: str, missing: bool) -> GraphStore:
     """The data set's store, with labels and modalities taken from training rows if asked."""
-    frozen = {"tune": False} if name == "mosi" else {}  # a trial has a minute
     # The planted exam has no validation rows of its own.
     rows = {"valid": 100} if name == "planted_v1" else {}
-    store = build(datasets.load(name, **frozen, **rows), path, progress=False)
+    store = build(load_frozen(name, **rows), path, progress=False)
     if not missing:
         return store
     draw = torch.Generator().manual_seed(0)
-    train = (store.split == 0).unsqueeze(1)
-    labels = (torch.rand(store.masks.shape, generator=draw) < 0.5) & train
-    shape = (len(store), len(store.schema.modalities))
-    modalities = (torch.rand(shape, generator=draw) < 0.3) & train
+    labels = drawn_on_train(store, len(store.schema.tasks), 0.5, draw)
+    modalities = drawn_on_train(store, len(store.schema.modalities), 0.3, draw)
     less = path.with_name(f"{path.name}_missing")
     with_missing(store, labels, modalities).save(less)
     return GraphStore.open(less)

@@ -19,7 +19,7 @@ from compare_methods import GRAPH, STUDY  # scripts/ is where this program lies
 from scipy.stats import friedmanchisquare, rankdata
 from study import markdown
 
-from gnnfusion.show import comparison_rows
+from gnnfusion.show import comparison_rows, search_effort
 from gnnfusion.whole import write_text
 
 KINDS = {"fusions": "Fusions", "sharings": "Sharings, on graph fusion",
@@ -91,7 +91,8 @@ def table(title: str, path: Path) -> Iterator[str]:
         head = [*head, "kept"]
         rows = [[*row, f"{kept[row[0]]:.2f}" if row[0] in kept else ""] for row in rows]
     yield f"## {title}\n"
-    yield f"`{result['command']}`: {_effort(result)}.\n"
+    effort = search_effort(result["trials"], result["trial_seconds"])
+    yield f"`{result['command']}`: {effort} and {result['seeds']} seeds for each method.\n"
     yield markdown(head, rows) + "\n"
     yield result["verdict"] + "".join(_graph(result)) + "\n"
     yield f"![{title}](images/{path.stem}.png)\n"
@@ -107,15 +108,6 @@ def _graph(result: dict[str, Any]) -> Iterator[str]:
                 f" Graph fusion ({GRAPH}): {row['difference']:+.3f} from it "
                 f"({row['low']:+.3f} to {row['high']:+.3f})."
             )
-
-
-def _effort(result: dict[str, Any]) -> str:
-    if result["trials"] == 1:
-        return f"no search, {result['seeds']} seeds"
-    return (
-        f"{result['trials']} trials of at most {result['trial_seconds']:g} s and "
-        f"{result['seeds']} seeds for each method"
-    )
 
 
 def read(path: Path) -> dict[str, Any]:

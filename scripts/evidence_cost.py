@@ -17,7 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from study import write_result  # scripts/ is where this program lies, so it is on the path
+from study import (  # scripts/ is where this program lies, so it is on the path
+    load_frozen,
+    write_result,
+)
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
 from gnnfusion.training.evaluate import loss_table
@@ -47,9 +50,7 @@ def main() -> None:
         config = TrainConfig.from_dict(datasets.defaults(name))
         config = replace(config, evidence=config.evidence or EVIDENCE)
         with tempfile.TemporaryDirectory() as folder:
-            options = {"tune": False} if name == "mosi" else {}  # seconds in place of minutes
-            schema = datasets.load(name, **options)
-            store = build(schema, Path(folder) / "store", progress=False)
+            store = build(load_frozen(name), Path(folder) / "store", progress=False)
             pairs = []
             for seed in range(a.seeds):
                 settings = [replace(config, seed=seed, evidence=e) for e in (config.evidence, 0.0)]

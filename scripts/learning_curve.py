@@ -16,9 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from study import write_result  # scripts/ is where this program lies, so it is on the path
+from study import (  # scripts/ is where this program lies, so it is on the path
+    mean_and_spread,
+    write_result,
+)
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
 from gnnfusion.graphs.views import with_missing
@@ -40,8 +42,7 @@ def with_labelled_share(store: GraphStore, share: float, seed: int) -> tuple[Gra
     kept = names[order[: max(1, round(share * len(names)))]]
     hidden = trained & ~torch.isin(group, kept)
     labels = hidden.unsqueeze(1).expand(-1, len(store.schema.tasks))
-    nothing = torch.zeros(len(store), len(store.schema.modalities), dtype=torch.bool)
-    return with_missing(store, labels, nothing), int((trained & ~hidden).sum())
+    return with_missing(store, labels), int((trained & ~hidden).sum())
 
 
 def main() -> None:
@@ -67,8 +68,7 @@ def main() -> None:
                     for metric, value in metrics.items():
                         found.setdefault((share, task, metric), []).append(value)
     rows = [
-        [share, counts[share], task, metric, float(np.mean(values)),
-         float(np.std(values, ddof=1)) if len(values) > 1 else 0.0]
+        [share, counts[share], task, metric, *mean_and_spread(values)]
         for (share, task, metric), values in found.items()
     ]  # fmt: skip
     columns = ["share", "rows", "task", "metric", "mean", "sd over seeds"]

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from study import write_result  # scripts/ is where this program lies, so it is on the path
+from study import (  # scripts/ is where this program lies, so it is on the path
+    timed_graphs,
+    write_result,
+)
 
 from gnnfusion import TrainConfig, build, datasets
-from gnnfusion.errors import UsageError
 from gnnfusion.relatedness.estimators import ESTIMATORS
-from gnnfusion.relatedness.relate import estimate
 from gnnfusion.training.fit import fit
 from gnnfusion.training.probes import Probes, probe_interval
 
@@ -49,18 +50,14 @@ def study(name: str, folder: Path) -> dict[str, float]:
     seconds = {"training": plain, "probes": max(0.0, probed - plain)}
     rows = store.rows("valid", "test")
     probes = Probes.of(keeper.probes)
-    for method, entry in ESTIMATORS.items():
-        if entry.needs == "labels" or (method == "evidence" and not config.evidence):
-            continue
-        try:
-            seconds[method] = timed(lambda m=method: estimate(m, network, store, rows, 0, probes))[
-                1
-            ]
-        except UsageError as error:
-            print(f"{name}: no {method}: {error}", flush=True)
-        else:
-            print(f"{name}: {method} {seconds[method]:.2f} s", flush=True)
-    return seconds
+    methods = [
+        m for m, entry in ESTIMATORS.items()
+        if entry.needs != "labels" and (m != "evidence" or config.evidence)
+    ]  # fmt: skip
+    took = timed_graphs(
+        methods, network, store, rows, 0, probes, lambda line: print(f"{name}: {line}", flush=True)
+    )[1]
+    return seconds | took
 
 
 def main() -> None:

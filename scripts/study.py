@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,28 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from gnnfusion import GraphStore, Modality, Schema, Task, TrainConfig, build, datasets, train
+from gnnfusion import (
+    GraphStore,
+    Modality,
+    Schema,
+    Task,
+    TaskGraph,
+    TrainConfig,
+    build,
+    datasets,
+    train,
+)
 from gnnfusion.datasets.planted import PlantedArrays
+from gnnfusion.errors import UsageError
 from gnnfusion.graphs.arrays import store_from_arrays
+from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators.evidence import estimate
+from gnnfusion.relatedness.relate import estimate as graph_by
 from gnnfusion.show import environment
 from gnnfusion.training.baselines import baseline
 from gnnfusion.training.evaluate import loss_table, outputs
 from gnnfusion.training.objective import sample_losses
+from gnnfusion.training.probes import Probes
 from gnnfusion.whole import finite, write_json
 
 
@@ -47,9 +63,7 @@ def study(name: str, seeds: int) -> dict[str, Any]:
     for task, metrics in runs[0]["split"]["test"].items():
         for metric in metrics:
             values = [r["split"]["test"][task].get(metric, np.nan) for r in runs]
-            spread = float(np.std(values, ddof=1)) if seeds > 1 else 0.0
-            rows.append([task, metric, float(np.mean(values)), spread,
-                         reader[task].get(metric)])  # fmt: skip
+            rows.append([task, metric, *mean_and_spread(values), reader[task].get(metric)])
     return {
         "settings": config,
         "seconds_per_seed": [r["seconds"] for r in runs],
@@ -94,6 +108,46 @@ def exam(seeds: int) -> dict[str, Any]:
         "rows": rows,
         "mean_auroc": float(np.mean([r[1] for r in rows])),
     }  # fmt: skip
+
+
+def load_frozen(name: str, **options: Any) -> Schema:
+    """A data set's schema; MOSI's without the text model that is trained further, which takes
+    minutes where the rest takes seconds."""
+    return datasets.load(name, **({"tune": False} if name == "mosi" else {}), **options)
+
+
+def drawn_on_train(
+    store: GraphStore, columns: int, share: float, draw: torch.Generator
+) -> torch.Tensor:
+    """Marks on training rows alone, each with this probability, bool ``[S, columns]``."""
+    train = (store.split == 0).unsqueeze(1)
+    return (torch.rand(len(store), columns, generator=draw) < share) & train
+
+
+def timed_graphs(
+    methods: Iterable[str], network: FusionNetwork, store: GraphStore, rows: torch.Tensor,
+    seed: int, probes: Probes | None, say: Callable[[str], None] = lambda line: None,
+) -> tuple[dict[str, TaskGraph], dict[str, float]]:  # fmt: skip
+    """Task graphs of one network by the methods that fit it, and what each took in seconds.
+
+    `say` is called with a line on each, with the reason for one that does not fit.
+    """
+    graphs, seconds = {}, {}
+    for method in methods:
+        start = time.perf_counter()
+        try:
+            graphs[method] = graph_by(method, network, store, rows, seed, probes)
+        except UsageError as error:
+            say(f"no {method}: {error}")
+            continue
+        seconds[method] = time.perf_counter() - start
+        say(f"{method} {seconds[method]:.2f} s")
+    return graphs, seconds
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation; that of one value is 0."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def planted_store(data: PlantedArrays) -> GraphStore:

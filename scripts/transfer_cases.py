@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from study import drawn_on_train  # scripts/ is where this program lies
 
 from gnnfusion import GraphStore, Task, TrainConfig, build, datasets
 from gnnfusion.graphs.views import with_missing
@@ -119,13 +120,10 @@ CASES: dict[str, Callable[[str, int, Path], Case]] = {
 
 def _real(store: GraphStore, regime: str, seed: int, kept: float) -> Case:
     """A real set whose training labels are kept with a probability, each for itself."""
-    draw = torch.Generator().manual_seed(seed)
-    hidden = torch.rand(store.masks.shape, generator=draw) >= kept
-    hidden &= (store.split == 0).unsqueeze(1)
-    nothing = torch.zeros(len(store), len(store.schema.modalities), dtype=torch.bool)
     tasks = len(store.schema.tasks)
+    hidden = drawn_on_train(store, tasks, 1 - kept, torch.Generator().manual_seed(seed))
     return Case(
-        store=with_missing(store, hidden, nothing),
+        store=with_missing(store, hidden),
         config=_config(regime, seed),
         sizes=(2, tasks),
         noise=np.zeros(tasks, dtype=bool),

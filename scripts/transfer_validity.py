@@ -23,16 +23,14 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import comb
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study import markdown, provenance  # scripts/ is where this program lies
+from study import markdown, provenance, timed_graphs  # scripts/ is where this program lies
 from transfer_cases import CASES
 
 from gnnfusion import GraphStore, TaskGraph, TrainConfig
-from gnnfusion.errors import UsageError
 from gnnfusion.relatedness.agreement import (
     known_mean,
     predicted_gains,
@@ -49,9 +47,8 @@ from gnnfusion.relatedness.combined import (
     fit_predictor,
 )
 from gnnfusion.relatedness.estimators import ESTIMATORS
-from gnnfusion.relatedness.estimators.transfer import measure_transfer, sample_groups
+from gnnfusion.relatedness.estimators.transfer import count_groups, measure_transfer, sample_groups
 from gnnfusion.relatedness.grouping import Split, affinity, best_split
-from gnnfusion.relatedness.relate import estimate
 from gnnfusion.relatedness.transfer import Transfer
 from gnnfusion.training.fit import fit
 from gnnfusion.training.probes import Probes, probe_interval
@@ -69,19 +66,12 @@ def graphs_of(
     start = time.perf_counter()
     network, keeper = fit(store, replace(config, log_interference=every), None)
     seconds = {"training with probes": time.perf_counter() - start}
-    graphs = {}
-    for method in ESTIMATORS:
-        start = time.perf_counter()
-        try:
-            graphs[method] = estimate(
-                method, network, store, store.rows("valid"), config.seed, Probes.of(keeper.probes)
-            )
-        except UsageError:
-            continue
-        seconds[method] = time.perf_counter() - start
+    graphs, took = timed_graphs(
+        ESTIMATORS, network, store, store.rows("valid"), config.seed, Probes.of(keeper.probes)
+    )
     graphs = estimable(graphs)
     graphs["combined"] = combine({m: graphs[m] for m in SINGLE_TRAINING if m in graphs})
-    return graphs, seconds
+    return graphs, seconds | took
 
 
 def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
@@ -100,8 +90,7 @@ def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
             )  # fmt: skip
 
         least, most = case.sizes
-        there = sum(comb(len(tasks), n) for n in range(least, most + 1))
-        groups = min(a.groups, there)
+        groups = min(a.groups, count_groups(len(tasks), least, most))
         truth = measure(sample_groups(tasks, groups, least=least, most=most, seed=data_seed))
         graphs, seconds = graphs_of(store, config)
         splits = {m: best_split(affinity(graphs[m]), MOST) for m in SPLIT_BY if m in graphs}
@@ -132,9 +121,7 @@ def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
             "z_pearson": float(z_pearson(found, gains)),
             "spearman": float(spearman(found, gains)),
             "qap_p": qap_p(graph.value, pairs, seed=0, draws=2000),
-            "grouping": worth[method] / worth["oracle"]
-            if method in worth and worth["oracle"] > 0
-            else None,
+            "grouping": worth[method] / best if method in worth and best > 0 else None,
             "seconds": seconds.get(method, 0.0),
         }
     model = fit_predictor(

@@ -21,14 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study import markdown, provenance  # scripts/ is where this program lies
+from study import markdown, provenance, timed_graphs  # scripts/ is where this program lies
 
 from gnnfusion import TaskGraph, TrainConfig, build, datasets
-from gnnfusion.errors import UsageError
 from gnnfusion.relatedness.agreement import auroc
 from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine, estimable
 from gnnfusion.relatedness.estimators import ESTIMATORS
-from gnnfusion.relatedness.relate import estimate
 from gnnfusion.training.fit import fit
 from gnnfusion.training.probes import Probes, probe_interval
 from gnnfusion.whole import finite, write_json
@@ -40,7 +38,7 @@ def graphs_of(
     """Task graphs by method of one planted set, what each took in seconds, and the truth."""
     data = datasets.planted_arrays(name, seed=seed, **options)
     config = TrainConfig.from_dict({**datasets.defaults("planted_v1"), "seed": seed})
-    graphs, seconds = {}, {}
+    seconds = {}
     with tempfile.TemporaryDirectory() as folder:
         schema = datasets.load("planted_v1", seed=seed, **options)
         store = build(schema, Path(folder) / "store", progress=False)
@@ -50,13 +48,8 @@ def graphs_of(
         network, keeper = fit(store, replace(config, log_interference=every), None)
         seconds["training"] = time.perf_counter() - start
         probes, rows = Probes.of(keeper.probes) if probed else None, store.rows("test")
-        for method in methods:
-            start = time.perf_counter()
-            try:
-                graphs[method] = estimate(method, network, store, rows, seed, probes)
-            except UsageError:
-                continue  # attention, of a fusion without
-            seconds[method] = time.perf_counter() - start
+        graphs, took = timed_graphs(methods, network, store, rows, seed, probes)
+        seconds |= took
     parts = {m: graphs[m] for m in SINGLE_TRAINING if m in graphs}
     graphs["combined"] = combine(estimable(parts))
     return graphs, seconds, data.truth

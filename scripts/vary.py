@@ -19,7 +19,12 @@ from typing import Any
 
 import numpy as np
 import yaml
-from study import markdown, write_result  # scripts/ is where this program lies
+from study import (  # scripts/ is where this program lies
+    load_frozen,
+    markdown,
+    mean_and_spread,
+    write_result,
+)
 
 from gnnfusion import TrainConfig, build, datasets
 from gnnfusion.training.fit import fit
@@ -45,10 +50,9 @@ def main() -> None:
     for each in a.set:
         name, _, text = each.partition("=")
         config = with_value(config, name, yaml.safe_load(text))
-    frozen = {"tune": False} if a.name == "mosi" else {}
     scores: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        store = build(datasets.load(a.name, **frozen), Path(folder) / "store", progress=False)
+        store = build(load_frozen(a.name), Path(folder) / "store", progress=False)
         for seed in range(a.seeds):
             for value in a.values:
                 varied = with_value(config, a.setting, yaml.safe_load(value))
@@ -60,8 +64,7 @@ def main() -> None:
     for value, found in scores.items():
         gap = np.array(found) - first
         error = float(gap.std(ddof=1) / len(gap) ** 0.5) if len(gap) > 1 else float("nan")
-        spread = float(np.std(found, ddof=1)) if len(found) > 1 else 0.0
-        rows.append([value, float(np.mean(found)), spread, float(gap.mean()), error])
+        rows.append([value, *mean_and_spread(found), float(gap.mean()), error])
     columns = [a.setting, "validation score", "sd over seeds", "difference", "standard error"]
     if a.json is None:
         print(markdown(columns, rows))
