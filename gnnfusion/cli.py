@@ -107,7 +107,12 @@ def _relate(p: ArgumentParser) -> None:
     names = ", ".join(METHODS)
     p.add_argument("--method", type=str, default="evidence",
                    help=f"one of {names}; `gnnfusion info --methods` says more")  # fmt: skip
-    p.add_argument("--splits", type=str, default="valid,test", help="held-out rows to measure on")
+    p.add_argument(
+        "--splits",
+        type=str | None,
+        default=None,
+        help="rows to measure on; by default valid,test, and for labels all",
+    )
     p.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     p.add_argument("--retrainings", type=int, default=0,
                    help="train so many times more, for intervals over retraining")  # fmt: skip

@@ -31,7 +31,7 @@ def relate(a: Namespace) -> None:
     if a.probe and a.method == "transfer":
         raise UsageError("--probe is for methods that read one training; leave it out of transfer")
     graph = relate_run(
-        run, a.method, splits=read_splits(a.splits), retrainings=a.retrainings, seeds=a.seeds,
+        run, a.method, splits=_splits(a), retrainings=a.retrainings, seeds=a.seeds,
         jobs=a.jobs, subsets=a.subsets, seed=a.seed, device=a.device,
         progress=sys.stderr.isatty(), say=progress(),
     )  # fmt: skip
@@ -58,6 +58,10 @@ def relate(a: Namespace) -> None:
         _write_groups(graph, a.groups, groups_file)
 
 
+def _splits(a: Namespace) -> tuple[str, ...] | None:
+    return None if a.splits is None else read_splits(a.splits)
+
+
 def _relate_outputs(a: Namespace, run: Path) -> tuple[Path, Path | None]:
     """Folder of the task graph, and the file of groups where they are asked for."""
     if a.groups is None:
@@ -76,7 +80,7 @@ def _probe(a: Namespace, run: Run, folder: Path) -> None:
     from gnnfusion.report.figures import plot_matrix
 
     report = probe(
-        run, a.method, splits=read_splits(a.splits), seed=a.seed, device=a.device,
+        run, a.method, splits=_splits(a), seed=a.seed, device=a.device,
         progress=sys.stderr.isatty(),
     )  # fmt: skip
     for task in report.tasks:

@@ -37,6 +37,7 @@ from gnnfusion.datasets.planted import PlantedArrays
 from gnnfusion.errors import UsageError
 from gnnfusion.graphs.arrays import store_from_arrays
 from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.relatedness.estimators import ESTIMATORS
 from gnnfusion.relatedness.estimators.evidence import estimate
 from gnnfusion.relatedness.relate import estimate as graph_by
 from gnnfusion.show import environment
@@ -127,16 +128,21 @@ def drawn_on_train(
 def timed_graphs(
     methods: Iterable[str], network: FusionNetwork, store: GraphStore, rows: torch.Tensor,
     seed: int, probes: Probes | None, say: Callable[[str], None] = lambda line: None,
+    labelled: torch.Tensor | None = None,
 ) -> tuple[dict[str, TaskGraph], dict[str, float]]:  # fmt: skip
     """Task graphs of one network by the methods that fit it, and what each took in seconds.
 
-    `say` is called with a line on each, with the reason for one that does not fit.
+    `say` is called with a line on each, with the reason for one that does not fit. `labelled` are
+    the rows for methods that use no network, if others.
     """
     graphs, seconds = {}, {}
     for method in methods:
         start = time.perf_counter()
+        free = labelled is not None and ESTIMATORS[method].needs == "labels"
         try:
-            graphs[method] = graph_by(method, network, store, rows, seed, probes)
+            graphs[method] = graph_by(
+                method, network, store, labelled if free else rows, seed, probes
+            )
         except UsageError as error:
             say(f"no {method}: {error}")
             continue

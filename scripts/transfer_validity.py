@@ -67,8 +67,9 @@ def graphs_of(
     network, keeper = fit(store, replace(config, log_interference=every), None)
     seconds = {"training with probes": time.perf_counter() - start}
     graphs, took = timed_graphs(
-        ESTIMATORS, network, store, store.rows("valid"), config.seed, Probes.of(keeper.probes)
-    )
+        ESTIMATORS, network, store, store.rows("valid"), config.seed, Probes.of(keeper.probes),
+        labelled=store.rows("train", "valid"),
+    )  # fmt: skip
     graphs = estimable(graphs)
     graphs["combined"] = combine({m: graphs[m] for m in SINGLE_TRAINING if m in graphs})
     return graphs, seconds | took

@@ -15,6 +15,8 @@ import numpy as np
 LEAST = 3  # fewer values in a column say nothing: two always correlate by 1 or -1
 ENUMERATED = 6  # up to so many tasks every order is tried: 720
 HALVINGS = 200
+COMPANY = 4.0
+"""From so many others on, the next one adds less than half of what the first did."""
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Agreement ``[...]`` of predicted and true values ``[..., R, T]``."""
@@ -183,15 +185,27 @@ def split_half(values: np.ndarray, statistic: Statistic = z_pearson) -> float:
 def predicted_gains(value: np.ndarray, members: np.ndarray) -> np.ndarray:
     """What values of pairs ``[T, T]`` say of groups (bool ``[G, T]``): ``[G, T]``.
 
-    For each task of a group the mean over those of the others that are known; NaN where none is,
-    and for tasks that are not of the group.
+    A value counts from the mean over the target's sources, so that company above it is good and
+    company below it is not; of the members of a group, `company` is taken.
+    """
+    others = np.where(np.eye(len(value), dtype=bool), np.nan, value)
+    return company(others - known_mean(others), members)
+
+
+def company(value: np.ndarray, members: np.ndarray) -> np.ndarray:
+    r"""What a group's members are worth to each other, ``[G, T]``, from pairs ``[T, T]``.
+
+    .. math:: c_j(S) = \frac{1}{n + K} \sum_{i \in S,\, i \ne j} v_{ij}
+
+    over the n others whose value is known, with K = `COMPANY`: every further member adds, the later
+    ones less. NaN where none is known, and for tasks that are not of the group.
     """
     off = ~np.eye(len(value), dtype=bool)
     known = np.isfinite(value) & off
     inside = members.astype(float)
     count = inside @ known.astype(float)
     total = inside @ np.where(known, value, 0.0)
-    return np.where(members & (count > 0), total / np.maximum(count, 1), np.nan)
+    return np.where(members & (count > 0), total / (count + COMPANY), np.nan)
 
 
 def known_mean(values: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.store_file import Overlay
 from gnnfusion.methods import find_method
 from gnnfusion.relatedness.estimators import METHODS
-from gnnfusion.relatedness.relate import estimate, estimate_run
+from gnnfusion.relatedness.relate import estimate, estimate_run, measured_rows
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.schema import Task
 from gnnfusion.training.evidence import kin_matrix
@@ -125,7 +125,7 @@ def probe(
     run: Run | str | Path,
     method: str = "evidence",
     *,
-    splits: tuple[str, ...] = ("valid", "test"),
+    splits: tuple[str, ...] | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
@@ -154,7 +154,7 @@ def probe(
     if method == "evidence":
         run.check_reads_labels()
     store, tasks = with_probe_tasks(run.store(), seed)
-    rows = store.rows(*splits)
+    rows = measured_rows(store, method, splits)
     if needs == "labels":
         return ProbeReport(estimate(method, None, store, rows, seed), tasks)
     probed = _trained(run, store, needs == "training", device, progress)

@@ -17,6 +17,7 @@ from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine, estimable
 from gnnfusion.relatedness.controls import probes_of_weights, run_controls, seed_agreement
 from gnnfusion.relatedness.estimators import ESTIMATORS, METHODS
 from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.schema import SPLITS
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.probes import FILE, Probes, probe_interval
 from gnnfusion.training.run import Run
@@ -24,12 +25,14 @@ from gnnfusion.training.run import Run
 if TYPE_CHECKING:
     from gnnfusion.training.compare.pool import Say
 
+HELD_OUT = ("valid", "test")
+
 
 def relate(
     run: Run | str | Path,
     method: str = "evidence",
     *,
-    splits: tuple[str, ...] = ("valid", "test"),
+    splits: tuple[str, ...] | None = None,
     retrainings: int = 0,
     controls: bool = True,
     seeds: int = 5,
@@ -52,7 +55,8 @@ def relate(
         beyond the features. ``transfer`` is measured by many trainings instead: see
         `gnnfusion.relatedness.estimators.transfer.transfer_of`, which returns more than the graph.
     splits
-        Held-out rows to measure on.
+        Rows to measure on; by default valid and test, which the network has not learned from, and
+        for ``labels``, which uses no network, all.
     retrainings
         Train the run again with so many other seeds (kept in ``retrained/`` of the run folder),
         for the interval over retraining; 0 leaves it out. Not for ``labels`` and ``transfer``.
@@ -95,17 +99,32 @@ def relate(
     store = run.store()
     if len(store.schema.tasks) < 2:
         raise UsageError("a task graph needs at least two tasks")
-    if not splits:  # of which `rows` would make all, the training rows among them
-        raise UsageError("no split is named to measure on; name valid, test or both")
-    rows = store.rows(*splits)
-    if len(rows) == 0 and needs != "training":
-        raise UsageError(f"there are no samples in {' and '.join(splits)}; name other --splits")
+    rows = measured_rows(store, method, splits)
     graph = estimate_run(run, store, method, rows, seed, device, progress)
     if retrainings:
         runs = retrained(run, store, retrainings, progress=progress)
         values = [estimate_run(r, store, method, rows, seed, device, progress).value for r in runs]
         graph = replace(graph, retrained=np.stack([graph.value, *values]))
     return _controlled(graph, run, store, rows, seed, device) if controls else graph
+
+
+def measured_rows(store: GraphStore, method: str, splits: tuple[str, ...] | None) -> Tensor:
+    """Rows that a method reads; see `relate`.
+
+    Raises
+    ------
+    UsageError
+        There are none, and the method reads some.
+    """
+    needs = METHODS[method].needs
+    if splits is None:
+        splits = SPLITS if needs == "labels" else HELD_OUT
+    if not splits:  # of which `rows` would make all, the training rows among them
+        raise UsageError("no split is named to measure on; name valid, test or both")
+    rows = store.rows(*splits)
+    if len(rows) == 0 and needs != "training":
+        raise UsageError(f"there are no samples in {' and '.join(splits)}; name other --splits")
+    return rows
 
 
 def estimate(

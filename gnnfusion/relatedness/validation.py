@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gnnfusion.errors import UsageError
@@ -185,8 +186,8 @@ def validate(
 ) -> Validation:
     """Measure transfer by the run's settings, and hold every estimator to it.
 
-    Estimators read the validation rows, gains are those on test rows; a run without validation
-    rows of its own (a refit) has the test rows for both.
+    Estimators read the validation rows (``labels`` the training rows, too), gains are those on test
+    rows; a run without validation rows of its own (a refit) has the test rows for both.
 
     Parameters
     ----------
@@ -221,13 +222,15 @@ def validate(
         )
     truth = transfer_of(run, subsets=subsets, seeds=seeds, jobs=jobs, device=device, say=say)
     rows, split = _rows(run, store)
+    labelled = torch.cat([store.rows("train"), rows])  # read without the network
     graphs, seconds, left_out = dict[str, TaskGraph](), dict[str, float](), dict[str, str]()
     for method in methods or [m for m in METHODS if m != "transfer"]:
         start = time.perf_counter()
         try:
             if method == "evidence":
                 run.check_reads_labels()
-            graph = estimate_run(run, store, method, rows, seed, device, progress)
+            known = labelled if METHODS[method].needs == "labels" else rows
+            graph = estimate_run(run, store, method, known, seed, device, progress)
         except UsageError as error:
             left_out[method] = str(error)
             continue

@@ -26,20 +26,29 @@ def sample_losses(head: Head, out: Tensor, target: Tensor, smoothing: float = 0.
     if head.kind == "multiclass":
         return F.cross_entropy(out, target.long(), reduction="none", label_smoothing=smoothing)
     if head.kind == "regression":
-        return 0.5 * (out - (target - head.mean) / head.std).square().mean(1)
-    if head.kind == "binary":
-        goal = target.to(out.dtype).unsqueeze(1)
-    elif head.kind == "ordinal":
-        steps = torch.arange(out.shape[1], device=out.device)
-        goal = (target.unsqueeze(1) > steps).to(out.dtype)
-    else:
-        goal = target.to(out.dtype)
+        return 0.5 * (out - label_goal(head, target)).square().mean(1)
+    goal = label_goal(head, target).to(out.dtype)
     if smoothing:
         # P(y > k) of the uniform distribution: 1/2 where there are two classes.
         count = out.shape[1] if head.kind == "ordinal" else 1
         above = torch.arange(count, 0, -1, device=out.device, dtype=out.dtype) / (count + 1)
         goal = (1 - smoothing) * goal + smoothing * above
     return F.binary_cross_entropy_with_logits(out, goal, reduction="none").mean(1)
+
+
+def label_goal(head: Head, target: Tensor) -> Tensor:
+    """Labels in the form of the outputs ``[n, K]``: values standardized; of classes the chances
+    that would be right, of an ordinal task those to lie above each threshold."""
+    if head.kind == "multiclass":
+        return F.one_hot(target.long(), head.size)
+    if head.kind == "regression":
+        return (target - head.mean) / head.std
+    if head.kind == "binary":
+        return target.unsqueeze(1)
+    if head.kind == "ordinal":
+        steps = torch.arange(head.size - 1, device=target.device)
+        return (target.unsqueeze(1) > steps).float()
+    return target
 
 
 def task_losses(

@@ -5,11 +5,19 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from small_runs import small_config, small_store
 
 from gnnfusion.errors import UsageError
 from gnnfusion.relatedness import validation as module
-from gnnfusion.relatedness.agreement import predicted_gains, spearman, z_pearson
+from gnnfusion.relatedness.agreement import (
+    COMPANY,
+    company,
+    predicted_gains,
+    spearman,
+    z_pearson,
+)
 from gnnfusion.relatedness.estimators import METHODS
 from gnnfusion.relatedness.task_graph import QUESTIONS, TaskGraph
 from gnnfusion.relatedness.transfer import Transfer
@@ -23,7 +31,8 @@ PAIRS = tuple(combinations(TASKS, 2))
 def measured(affinity, noise=0.01, seeds=4, groups=PAIRS):
     """Transfer whose gains are what the affinity predicts, up to noise."""
     rng, members = np.random.default_rng(1), np.array([[t in g for t in TASKS] for g in groups])
-    losses = 1 - predicted_gains(affinity, members) + noise * rng.normal(
+    others = members.sum(1, keepdims=True) - 1
+    losses = 1 - company(affinity, members) * (others + COMPANY) / others + noise * rng.normal(
         size=(seeds, len(groups), len(TASKS))
     )  # fmt: skip
     return Transfer(
@@ -44,16 +53,32 @@ def affinity():
     return np.random.default_rng(0).normal(0, 0.1, (6, 6))
 
 
-def test_a_group_is_predicted_by_the_mean_over_the_others():
+def test_company_adds_up_and_each_further_member_adds_less():
     value = np.arange(36.0).reshape(6, 6)
     value[2, 1] = np.nan
     members = np.array([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0], [0, 1, 1, 0, 0, 0]], bool)
-    found = predicted_gains(value, members)
-    assert found[0, 1] == value[0, 1]
-    assert found[1, 0] == value[[1, 2, 3], 0].mean()
-    assert found[1, 1] == value[[0, 3], 1].mean()  # 2 to 1 is not known
+    found = company(value, members)
+    assert found[0, 1] == value[0, 1] / (1 + COMPANY)
+    assert found[1, 0] == value[[1, 2, 3], 0].sum() / (3 + COMPANY)
+    assert found[1, 1] == value[[0, 3], 1].sum() / (2 + COMPANY)  # 2 to 1 is not known
     assert np.isnan(found[2, 1])
     assert np.isnan(found[0, 2:]).all()
+    more = np.array([[t <= n for t in range(6)] for n in range(1, 6)])
+    alike = company(np.ones((6, 6)), more)[:, 0]
+    assert (np.diff(alike) > 0).all()
+    assert (np.diff(alike, 2) < 0).all()
+
+
+@given(st.integers(0, 10**6))
+def test_only_what_sets_a_targets_sources_apart_predicts_its_gains(seed):
+    rng = np.random.default_rng(seed)
+    value, members = rng.normal(size=(6, 6)), rng.random((9, 6)) < 0.5
+    value[rng.random((6, 6)) < 0.1] = np.nan
+    found = predicted_gains(value, members)
+    np.testing.assert_allclose(predicted_gains(value + rng.normal(size=6), members), found,
+                               atol=1e-12)  # fmt: skip
+    everyone = predicted_gains(value, np.ones((1, 6), bool))[0]
+    np.testing.assert_allclose(everyone[np.isfinite(everyone)], 0, atol=1e-12)
 
 
 def test_a_right_prediction_reaches_the_ceiling_and_a_wrong_one_does_not(affinity):
@@ -138,7 +163,9 @@ def test_a_run_is_validated_and_what_it_lacks_is_named(tmp_path, monkeypatch):
     assert {v.method for v in found.verdicts} == {"labels", "cka"}
     assert "trained with evidence 0" in found.left_out["evidence"]
     assert not found.same_rows
-    for _, rows in seen:  # nothing of the rows that gains are measured on
-        assert rows.tolist() == store.rows("valid").tolist()
+    assert [method for method, _ in seen] == ["labels", "cka"]
+    for method, rows in seen:  # nothing of the rows that gains are measured on
+        splits = ("train", "valid") if method == "labels" else ("valid",)
+        assert sorted(rows.tolist()) == store.rows(*splits).tolist()
     with pytest.raises(UsageError, match="no task would be in 3 groups"):
         validate(run, subsets=2)

@@ -57,6 +57,8 @@ _TABLE = (
      "linear centred kernel alignment of the tasks' outputs", f"{ARXIV}/1905.00414"),
     ("rsa", "representation", "representation", HELPS, "network",
      "rank correlation of the distances that the tasks' outputs make", f"{ARXIV}/1904.11740"),
+    ("cross_prediction", "cross_prediction", "representation", HELPS, "network",
+     "how well the output for one task tells the label of the other", f"{ARXIV}/2002.12462"),
     ("attention", "attention", "attention", INFORMS, "network",
      "attention between task nodes, beside its control", ""),
     ("attention_rollout", "attention", "attention", INFORMS, "network",

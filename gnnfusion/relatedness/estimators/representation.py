@@ -18,6 +18,7 @@ of the same inputs. Intervals are bootstraps over rows. Cost: one forward pass.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,7 +42,8 @@ def estimate_cka(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: 
     vectors = _vectors(network, store, rows)
     picks = np.random.default_rng(seed).integers(0, len(rows), (DRAWS, len(rows)))
     drawn = np.stack([cka_matrix([v[p] for v in vectors]) for p in picks])
-    return _graph("cka", cka_matrix(vectors), drawn, store, len(rows), "centred kernel alignment")
+    unit = "centred kernel alignment"
+    return graph_of_likeness("cka", cka_matrix(vectors), drawn, store, len(rows), unit)
 
 
 def estimate_rsa(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
@@ -54,7 +56,7 @@ def estimate_rsa(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: 
     picks = [np.unique(rng.integers(0, size, size)) for _ in range(DRAWS)]
     drawn = np.stack([rsa_matrix([v[p] for v in vectors]) for p in picks])
     unit = "rank correlation of distances"
-    return _graph("rsa", rsa_matrix(vectors), drawn, store, size, unit)
+    return graph_of_likeness("rsa", rsa_matrix(vectors), drawn, store, size, unit)
 
 
 def cka_matrix(vectors: Sequence[np.ndarray]) -> np.ndarray:
@@ -87,12 +89,16 @@ def _vectors(network: FusionNetwork, store: GraphStore, rows: Tensor) -> list[np
     return [out.double().numpy() for out in outputs(network, store, rows).values()]
 
 
-def _graph(
-    method: str, value: np.ndarray, drawn: np.ndarray, store: GraphStore, size: int, unit: str
-) -> TaskGraph:
+def graph_of_likeness(
+    method: str, value: np.ndarray, drawn: np.ndarray, store: GraphStore, size: int | np.ndarray,
+    unit: str, note: str = "n counts rows, labelled or not",
+) -> TaskGraph:  # fmt: skip
+    """A symmetric graph whose intervals are quantiles of bootstrap draws ``[D, T, T]``."""
     count = len(value)
     kin = kin_matrix(store.schema).numpy()
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    with warnings.catch_warnings():  # all draws of a pair that cannot be estimated are NaN
+        warnings.simplefilter("ignore", RuntimeWarning)
+        low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
     return TaskGraph(
         tasks=store.schema.task_names,
         method=method,
@@ -101,10 +107,10 @@ def _graph(
         low=np.where(kin, np.nan, low),
         high=np.where(kin, np.nan, high),
         p_value=np.full((count, count), np.nan),
-        n=np.full((count, count), size),
+        n=np.broadcast_to(size, (count, count)).copy(),
         derived=kin & ~np.eye(count, dtype=bool),
         symmetric=True,
         unit=unit,
         ranks_only=True,
-        notes=("n counts rows, labelled or not",),
+        notes=(note,),
     )

@@ -1,0 +1,91 @@
+r"""How well what the network makes of a sample for one task tells the label of another.
+
+With :math:`E_i` ``[n, a]`` what the network expects of task i (probabilities, standardized values,
+at each threshold of an ordinal task the chance to lie above) and :math:`Y_j` ``[n, b]`` the labels
+of task j in the same form, both centred over the n held-out rows that have label j, their linear
+alignment is, as in `cka_matrix`,
+
+.. math:: a_{ij} = \frac{\lVert E_i^\top Y_j \rVert_F^2}
+                        {\lVert E_i^\top E_i \rVert_F \lVert Y_j^\top Y_j \rVert_F}
+
+for single outputs the squared correlation, and the value is the mean of :math:`a_{ij}` and
+:math:`a_{ji}`; where one of the two has no labels, the other alone.
+
+Question: training with i helps j. That a source model's outputs tell the target's labels is how
+transfer is foreseen without training (LEEP: Nguyen et al., arXiv:2002.12462, there by an empirical
+conditional distribution). Unlike ``labels`` it needs no row with both, and unlike ``cka`` it does
+not take errors that two heads share for likeness. Null: none, since unrelated tasks may read the
+same features. Intervals are bootstraps over rows. Cost: one forward pass.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.nn.readout import Head
+from gnnfusion.relatedness.agreement import known_mean
+from gnnfusion.relatedness.estimators.representation import DRAWS, graph_of_likeness
+from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.training.evaluate import outputs
+from gnnfusion.training.objective import label_goal
+
+FEWEST = 8
+
+
+def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
+    """Alignment of outputs and labels of every pair of tasks on `rows`."""
+    masks = store.masks[rows].numpy()
+    expected, labels = [], []
+    for (task, out), known in zip(outputs(network, store, rows).items(), masks.T, strict=True):
+        head, target = network.head(task), store.target(task)[rows][known]
+        goal = np.zeros(tuple(out.shape))
+        goal[known] = label_goal(head, target.to(next(head.parameters()).device)).cpu().numpy()
+        labels.append(goal)
+        expected.append(_expected(head, out).double().numpy())
+    picks = np.random.default_rng(seed).integers(0, len(rows), (DRAWS, len(rows)))
+    drawn = np.stack([
+        alignment([e[p] for e in expected], [y[p] for y in labels], masks[p]) for p in picks
+    ])  # fmt: skip
+    return graph_of_likeness(
+        "cross_prediction", alignment(expected, labels, masks), drawn, store,
+        (masks[:, :, None] | masks[:, None, :]).sum(0), "alignment of outputs with labels",
+        "n counts rows with either label",
+    )  # fmt: skip
+
+
+def alignment(
+    expected: list[np.ndarray], labels: list[np.ndarray], masks: np.ndarray
+) -> np.ndarray:
+    """Mean alignment ``[T, T]`` of expectations ``[n, K_t]`` and labels ``[n, K_t]`` of T tasks.
+
+    Parameters
+    ----------
+    expected, labels
+        By task.
+    masks
+        Which labels there are, bool ``[n, T]``; a task with fewer than `FEWEST` has no direction.
+    """
+    count = len(expected)
+    one_way = np.full((count, count), np.nan)
+    for j in range(count):
+        there = masks[:, j]
+        if there.sum() < FEWEST:
+            continue
+        y = labels[j][there] - labels[j][there].mean(0)
+        own = np.linalg.norm(y.T @ y)
+        for i in range(count):
+            e = expected[i][there] - expected[i][there].mean(0)
+            scale = np.linalg.norm(e.T @ e) * own
+            if scale > 0:
+                one_way[i, j] = np.square(e.T @ y).sum() / scale
+    return known_mean(np.stack([one_way, one_way.T]))
+
+
+def _expected(head: Head, out: Tensor) -> Tensor:
+    """What the outputs ``[n, K]`` say of `label_goal`."""
+    if head.kind == "regression":
+        return out
+    return out.softmax(1) if head.kind == "multiclass" else out.sigmoid()
