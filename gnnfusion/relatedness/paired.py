@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gnnfusion.relatedness.intervals import resampled
+
 DRAWS = 2000
 FLIPS = 10_000  # the least p-value is 1 / FLIPS: 90 pairs (10 tasks) stay testable after adjustment
 CHUNK = 4_000_000  # numbers held at a time
@@ -40,9 +42,7 @@ def paired_gains(
     drawn = []
     for start in range(0, DRAWS, step):
         rows = min(step, DRAWS - start)
-        places = rng.integers(0, size, (rows, size)) + size * np.arange(rows)[:, None]
-        times = np.bincount(places.ravel(), minlength=rows * size).reshape(rows, size)
-        weights = times.astype(np.float64)
+        weights = resampled(rows, size, rng)
         drawn.append((weights @ fall) / np.maximum(weights @ base, 1e-12))
     low, high = np.quantile(np.concatenate(drawn), [0.025, 0.975], axis=0)
     reached = np.zeros(fall.shape[1])

@@ -60,4 +60,4 @@ def test_probes_lie_in_the_run_folder(store, tmp_path):
 
 def test_probing_costs_at_most_its_share():
     for tasks in (2, 5, 10, 40):
-        assert (3 * tasks + 1) / 3 / probe_interval(tasks) <= 0.7
+        assert (3 * tasks + 1) / 3 / probe_interval(tasks) <= 0.2

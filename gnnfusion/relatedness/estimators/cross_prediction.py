@@ -70,17 +70,18 @@ def alignment(
     """
     count = len(expected)
     one_way = np.full((count, count), np.nan)
+    stacked = np.concatenate(expected, axis=1)
+    starts = np.cumsum([0, *(e.shape[1] for e in expected[:-1])])
     for j in range(count):
         there = masks[:, j]
         if there.sum() < FEWEST:
             continue
-        y = labels[j][there] - labels[j][there].mean(0)
-        own = np.linalg.norm(y.T @ y)
-        for i in range(count):
-            e = expected[i][there] - expected[i][there].mean(0)
-            scale = np.linalg.norm(e.T @ e) * own
-            if scale > 0:
-                one_way[i, j] = np.square(e.T @ y).sum() / scale
+        e, y = stacked[there] - stacked[there].mean(0), labels[j][there] - labels[j][there].mean(0)
+        within = np.add.reduceat(np.square(e.T @ e), starts, axis=0)
+        own = np.sqrt(np.add.reduceat(within, starts, axis=1).diagonal())
+        scale = own * np.linalg.norm(y.T @ y)
+        between = np.add.reduceat(np.square(e.T @ y).sum(1), starts)
+        one_way[:, j] = between / np.where(scale > 0, scale, np.nan)
     return known_mean(np.stack([one_way, one_way.T]))
 
 

@@ -2,8 +2,8 @@ r"""What training on some tasks would do, by a linear model of the network aroun
 
 Around the trained weights :math:`\theta_0` the outputs are linear in a step :math:`U w` within a
 subspace of K directions: :math:`f_t(x; \theta_0 + U w) \approx f_t(x; \theta_0) + \Phi_t(x) w`. The
-directions are the gradients of every task on each of `THIRDS` parts of the training rows, made
-orthonormal, for these are the ways in which trainings on any of the tasks set out. To second order
+directions are the gradients of every task on the training rows, made orthonormal, for these are the
+ways in which trainings on any of the tasks set out. To second order
 in w a loss is a quadratic with the Gauss-Newton matrix :math:`A_t = E[\Phi_t^\top H \Phi_t]` and
 the slope :math:`c_t = E[\Phi_t^\top \nabla \ell]`, so that training on the tasks S is solving a
 small linear system,
@@ -18,7 +18,8 @@ model per subset; in place of the projection stands the subspace. :math:`\lambda
 `RIDGES` with the least held-out loss of the tasks alone.
 
 Question: training with i helps j, in a first step away from a network that was trained on all.
-Null: none; no interval. Cost: T backward passes over the training rows, and 2 K forward passes.
+Null: none; no interval. Cost: T backward passes over the training rows and 2 T forward passes over
+them and the held-out rows.
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ from gnnfusion.training.evaluate import outputs
 from gnnfusion.training.evidence import kin_matrix
 from gnnfusion.training.objective import sample_losses, task_losses
 
-THIRDS = 3
 BATCH = 256
 NUDGE = 1e-3  # length of a step of the finite differences, as a share of the weights' norm
 RIDGES = np.geomspace(1e-3, 10, 9)  # times the mean curvature
@@ -55,14 +55,14 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     rows
         Held-out rows; the training rows are the store's.
     seed
-        Of the parts of the training rows.
+        Not used: nothing is drawn.
     """
     count = len(store.schema.tasks)
     pairs = [(i, j) for i in range(count) for j in range(count) if i != j]
     members = np.zeros((len(pairs), count), dtype=bool)
     for n, (i, j) in enumerate(pairs):
         members[n, [i, j]] = True
-    found = gains(network, store, rows, members, seed)
+    found = gains(network, store, rows, members)
     value = np.full((count, count), np.nan)
     for n, (i, j) in enumerate(pairs):
         value[i, j] = found[n, j]
@@ -86,7 +86,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
 
 
 def gains(
-    network: FusionNetwork, store: GraphStore, rows: Tensor, members: np.ndarray, seed: int = 0
+    network: FusionNetwork, store: GraphStore, rows: Tensor, members: np.ndarray
 ) -> np.ndarray:
     """Predicted gains of groups, ``[G, T]``; NaN for tasks that are not in the group.
 
@@ -96,8 +96,7 @@ def gains(
         Which tasks are in which group, bool ``[G, T]``.
     """
     train = store.rows("train")
-    order = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))]
-    basis = directions(network, store, order)
+    basis = directions(network, store, train)
     slope, curve, _ = quadratic(network, store, train, basis)
     held_slope, held_curve, loss = quadratic(network, store, rows, basis)
     scale = max(float(np.nanmean(np.einsum("tkk->tk", curve))), 1e-12)
@@ -128,23 +127,15 @@ def directions(network: FusionNetwork, store: GraphStore, rows: Tensor) -> Tenso
     network.eval()
     weights = _trained(network)
     device, topology = weights[0].device, topology_of(store)
-    found = []
-    for part in rows.tensor_split(THIRDS):
-        total, seen = None, 0
-        for chosen in part.split(BATCH):
-            batch = make_batch(store, chosen, topology).to(device)
-            with torch.enable_grad():
-                losses = task_losses(network, network(batch), batch, batch.masks)
-            matrix = jacobian(task_gradients(losses, weights), weights) * len(chosen)
-            total = matrix if total is None else total + matrix
-            seen += len(chosen)
-        if total is not None:
-            found.append(total / max(1, seen))
-    stacked = torch.cat(found)
-    size = stacked.norm(dim=1, keepdim=True)
+    total = torch.zeros(len(store.schema.tasks), sum(w.numel() for w in weights), device=device)
+    for chosen in rows.split(BATCH):
+        batch = make_batch(store, chosen, topology).to(device)
+        with torch.enable_grad():
+            losses = task_losses(network, network(batch), batch, batch.masks)
+        total += jacobian(task_gradients(losses, weights), weights) * len(chosen)
+    size = total.norm(dim=1, keepdim=True)
     # Each task sets out in a direction; how steep it is there belongs to the slope, not to it.
-    stacked = (stacked / size)[size.squeeze(1) > 0]
-    _, values, basis = torch.linalg.svd(stacked, full_matrices=False)
+    _, values, basis = torch.linalg.svd((total / size)[size.squeeze(1) > 0], full_matrices=False)
     return basis[values > 1e-4 * values.max()]
 
 

@@ -13,7 +13,8 @@ held-out rows; no label is read, so tasks that are never labelled together are c
     analysis as Dwivedi and Roig use it for tasks, arXiv:1904.11740), of at most `MOST` rows.
 
 Question: training with i helps j, of which likeness is a sign. Null: none, since both are functions
-of the same inputs. Intervals are bootstraps over rows. Cost: one forward pass.
+of the same inputs. Intervals are bootstraps over rows, for ``rsa`` of the ranks taken once. Cost:
+one forward pass.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import pdist, squareform
 from scipy.stats import rankdata
 from torch import Tensor
 
@@ -54,7 +55,10 @@ def estimate_rsa(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: 
     vectors, size = _vectors(network, store, rows), len(rows)
     # A row drawn twice is at distance 0 from itself in both, which would swell the correlation.
     picks = [np.unique(rng.integers(0, size, size)) for _ in range(DRAWS)]
-    drawn = np.stack([rsa_matrix([v[p] for v in vectors]) for p in picks])
+    ranks = np.stack([squareform(r) for r in _distance_ranks(vectors)])
+    drawn = np.stack([
+        _correlations(ranks[:, p[:, None], p][:, *np.triu_indices(len(p), 1)]) for p in picks
+    ])  # fmt: skip
     unit = "rank correlation of distances"
     return graph_of_likeness("rsa", rsa_matrix(vectors), drawn, store, size, unit)
 
@@ -77,11 +81,20 @@ def rsa_matrix(vectors: Sequence[np.ndarray]) -> np.ndarray:
 
     NaN where one has no spread.
     """
-    ranks = np.stack([rankdata(pdist(v)) for v in vectors])
-    ranks -= ranks.mean(1, keepdims=True)
-    size = np.linalg.norm(ranks, axis=1)
+    return _correlations(_distance_ranks(vectors))
+
+
+def _distance_ranks(vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Ranks of the distances of every pair of rows, ``[T, n (n - 1) / 2]``."""
+    return np.stack([rankdata(pdist(v)) for v in vectors])
+
+
+def _correlations(values: np.ndarray) -> np.ndarray:
+    """Correlation of every two rows; NaN where one has no spread."""
+    values = values - values.mean(1, keepdims=True)
+    size = np.linalg.norm(values, axis=1)
     size = np.where(size > 0, size, np.nan)
-    found: np.ndarray = ranks @ ranks.T / np.outer(size, size)
+    found: np.ndarray = values @ values.T / np.outer(size, size)
     return found
 
 

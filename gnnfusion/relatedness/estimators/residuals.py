@@ -34,6 +34,7 @@ from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.readout import Head
 from gnnfusion.relatedness.estimators import INFORMS
 from gnnfusion.relatedness.estimators.pairs import Found, folded, graph_of_pairs
+from gnnfusion.relatedness.intervals import resampled
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import outputs
 from gnnfusion.training.objective import sample_losses
@@ -87,23 +88,25 @@ def association(
     value = _root_rv(a, b)
     if not np.isfinite(value):
         return float("nan"), float("nan"), float("nan"), float("nan")
-    picks = rng.integers(0, n, (DRAWS, n))
-    single = a.shape[1] == b.shape[1] == 1
-    if single:
-        x, y = a[picks, 0], b[picks, 0]
-        x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
-        scale = np.maximum(np.sqrt((x * x).sum(1) * (y * y).sum(1)), 1e-300)
-        low, high = folded(np.quantile((x * y).sum(1) / scale, [0.025, 0.975]))
+    if a.shape[1] == b.shape[1] == 1:
+        x, y = a[:, 0], b[:, 0]
+        moments = np.column_stack([x, y, x * x, y * y, x * y])
+        mx, my, xx, yy, xy = (resampled(DRAWS, n, rng) @ moments / n).T
+        scale = np.sqrt(np.maximum((xx - mx * mx) * (yy - my * my), 1e-300))
+        low, high = folded(np.quantile((xy - mx * my) / scale, [0.025, 0.975]))
     else:
-        drawn = [_root_rv(a[p] - a[p].mean(0), b[p] - b[p].mean(0)) for p in picks[: DRAWS // 4]]
+        picks = rng.integers(0, n, (DRAWS // 4, n))
+        drawn = [_root_rv(a[p] - a[p].mean(0), b[p] - b[p].mean(0)) for p in picks]
         # Of several outputs it is at least 0, and resampling adds to it; a pivot takes that off.
         low, high = 2 * value - np.nanquantile(drawn, [0.975, 0.025])
         low, high = max(0.0, low), min(1.0, max(value, high))
     products = (a[:, :, None] * b[:, None, :]).reshape(n, -1)
     products = products[:, (products != 0).any(0)]
     size = np.sqrt((products**2).sum(0))
-    signs = 2.0 * rng.integers(0, 2, (FLIPS, n), dtype=np.int8) - 1
-    null = np.abs(signs @ (products / size)).max(1)
+    scaled = products / size
+    bits = rng.integers(0, 256, (FLIPS, -(-n // 8)), dtype=np.uint8)  # a row's sign is a bit
+    plus = np.unpackbits(bits, axis=1, count=n).astype(np.float64) @ scaled
+    null = np.abs(2 * plus - scaled.sum(0)).max(1)
     statistic = np.abs(products.sum(0) / size).max()
     p_value = (1 + (null >= statistic - 1e-12).sum()) / (FLIPS + 1)
     return value, float(low), float(high), float(p_value)
