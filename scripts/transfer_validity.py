@@ -94,7 +94,16 @@ def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
         groups = min(a.groups, count_groups(len(tasks), least, most))
         truth = measure(sample_groups(tasks, groups, least=least, most=most, seed=data_seed))
         graphs, seconds = graphs_of(store, config)
+        count = min(a.measured, groups // 2)
+        fitted = f"combined, {count} groups measured"
+        members, held = truth.members, np.arange(groups) >= count
+        # Measured gains are those on validation rows: the test rows are what is predicted.
+        measured = truth.gains("valid")
+        model = fit_predictor(
+            {m: graphs[m] for m in PREDICTORS if m in graphs}, members[~held], measured[~held]
+        )
         splits = {m: best_split(affinity(graphs[m]), MOST) for m in SPLIT_BY if m in graphs}
+        splits[fitted] = model.split(MOST)
         if case.known:
             splits["oracle"] = by_factors(case.known["related"] > 0)
         else:
@@ -107,10 +116,6 @@ def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
     per_seed = truth.per_seed()
     per_seed[..., noise] = np.nan
     gains = known_mean(per_seed)
-    count = min(a.measured, groups // 2)
-    members, held = truth.members, np.arange(groups) >= count
-    # Measured gains are those on validation rows: the test rows are what is predicted.
-    measured = truth.gains("valid")
     pairs = np.where(noise, np.nan, truth.pairs())
     rows = {}
     for method, graph in graphs.items():
@@ -125,15 +130,12 @@ def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
             "grouping": worth[method] / best if method in worth and best > 0 else None,
             "seconds": seconds.get(method, 0.0),
         }
-    model = fit_predictor(
-        {m: graphs[m] for m in PREDICTORS if m in graphs}, members[~held], measured[~held]
-    )
     found = model.predict(members)[0]
-    rows[f"combined, {count} groups measured"] = {
+    rows[fitted] = {
         "family": "combined", "question": "training with i helps j",
         "z_pearson": float(z_pearson(found[held], gains[held])),
         "spearman": float(spearman(found[held], gains[held])),
-        "qap_p": None, "grouping": None, "seconds": None,
+        "qap_p": None, "grouping": worth[fitted] / best if best > 0 else None, "seconds": None,
     }  # fmt: skip
     reliability = split_half(per_seed)
     return {

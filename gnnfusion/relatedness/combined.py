@@ -27,6 +27,7 @@ import numpy as np
 from gnnfusion.errors import UsageError
 from gnnfusion.relatedness.agreement import company, known_mean
 from gnnfusion.relatedness.estimators import ESTIMATORS, HELPS
+from gnnfusion.relatedness.grouping import Split, best_split
 from gnnfusion.relatedness.task_graph import TaskGraph
 
 SINGLE_TRAINING: Sequence[str] = ("residuals", "gradient", "cka", "rsa", "cross_prediction")
@@ -138,6 +139,17 @@ class Predictor:
         expected = x @ self.mean
         spread = np.sqrt(np.einsum("gtk,kl,gtl->gt", x, self.covariance, x))
         return expected, np.where(np.isfinite(expected), spread, np.nan)
+
+    def worth(self, group: Sequence[int]) -> float:
+        """What a group of places is expected to gain, summed over its members; 0 of one alone."""
+        members = np.zeros((1, len(next(iter(self.scores.values())))), dtype=bool)
+        members[0, list(group)] = True
+        return float(np.nansum(self.predict(members)[0]))
+
+    def split(self, most: int) -> Split:
+        """The best split into at most so many groups: `best_split` by expected gains, which tell
+        where company is no better than none, as no estimator's values do."""
+        return best_split(np.nan_to_num(_over_families(self.scores)), most, worth=self.worth)
 
     def next_group(self, members: np.ndarray) -> int:
         """Which of the candidate groups ``[G, T]`` to measure next: the one known the least."""

@@ -14,8 +14,9 @@ is trained once. That a group is worth the mean of its pairs is an assumption; o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ EXACT = 12
 GAINED = 1e-12  # less is rounding
 
 Split = tuple[tuple[int, ...], ...]
+Worth = Callable[[Sequence[int]], float]
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,9 @@ def affinity(graph: TaskGraph) -> np.ndarray:
     return value - known_mean(value)
 
 
-def best_split(affinity: np.ndarray, most: int, *, seed: int = 0) -> Split:
+def best_split(
+    affinity: np.ndarray, most: int, *, worth: Worth | None = None, seed: int = 0
+) -> Split:
     """The split of T tasks into at most `most` groups that is worth most.
 
     Exact up to 12 tasks (dynamic programming over subsets). Beyond that, starts by spectral
@@ -119,6 +123,9 @@ def best_split(affinity: np.ndarray, most: int, *, seed: int = 0) -> Split:
         ``[T, T]``, i to j; NaN is not known, and is left out of a mean (0 if that is all of it).
     most
         Groups at most; singletons are allowed.
+    worth
+        What a group is worth, summed over its members; by default `group_value` of the affinity,
+        which then serves the clustering alone.
     seed
         Of the clustering.
 
@@ -139,8 +146,10 @@ def best_split(affinity: np.ndarray, most: int, *, seed: int = 0) -> Split:
         raise UsageError(f"the number of groups must be at least 1, not {most}")
     np.fill_diagonal(affinity, np.nan)
     most = min(most, len(affinity))
-    labels = _exact(affinity, most) if len(affinity) <= EXACT else _searched(affinity, most, seed)
-    return _as_groups(labels)
+    worth = worth or partial(group_value, affinity)
+    if len(affinity) <= EXACT:
+        return _as_groups(_exact(worth, len(affinity), most))
+    return _as_groups(_searched(worth, affinity, most, seed))
 
 
 def split_value(affinity: np.ndarray, split: Sequence[Sequence[int]]) -> float:
@@ -200,14 +209,13 @@ def task_weights(affinity: np.ndarray) -> np.ndarray:
 # -- search -----------------------------------------------------------------------------------
 
 
-def _exact(affinity: np.ndarray, most: int) -> np.ndarray:
+def _exact(worth: Worth, count: int, most: int) -> np.ndarray:
     r"""Labels ``[T]``, by dynamic programming over the sets M of tasks, as bits of a number:
 
     .. math:: f_k(M) = \max(f_{k-1}(M), \max_{\min M \in G \subset M} v(G) + f_{k-1}(M - G))
     """
-    count = len(affinity)
     members = [[t for t in range(count) if mask >> t & 1] for mask in range(1 << count)]
-    value = np.array([group_value(affinity, m) for m in members])
+    value = np.array([worth(m) for m in members])
     parts = [np.array(_parts(mask)) for mask in range(1 << count)]
     best, choices = value, list[np.ndarray]()
     for _ in range(1, most):
@@ -238,14 +246,13 @@ def _parts(mask: int) -> list[int]:
     return found
 
 
-def _searched(affinity: np.ndarray, most: int, seed: int) -> np.ndarray:
+def _searched(worth: Worth, affinity: np.ndarray, most: int, seed: int) -> np.ndarray:
     """Labels ``[T]``: the best of several starts, each improved as far as single steps go."""
-    found, worth = np.zeros(len(affinity), dtype=int), -np.inf
+    found, best = np.zeros(len(affinity), dtype=int), -np.inf
     for count in range(1, most + 1):
-        labels = _improved(affinity, _clustered(affinity, count, seed), most)
-        value = split_value(affinity, _as_groups(labels))
-        if value > worth + GAINED:
-            found, worth = labels, value
+        labels, value = _improved(worth, _clustered(affinity, count, seed), most)
+        if value > best + GAINED:
+            found, best = labels, value
     return found
 
 
@@ -266,15 +273,19 @@ def _clustered(affinity: np.ndarray, count: int, seed: int) -> np.ndarray:
     return labels
 
 
-def _improved(affinity: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
-    """Labels after the best moves and exchanges of single tasks, until none gains."""
-    value = split_value(affinity, _as_groups(labels))
+def _improved(worth: Worth, labels: np.ndarray, most: int) -> tuple[np.ndarray, float]:
+    """Labels and their worth after the best moves and exchanges of tasks, until none gains."""
+
+    def total(labels: np.ndarray) -> float:
+        return sum(worth(group) for group in _as_groups(labels))
+
+    value = total(labels)
     while True:
         steps = list(_steps(labels, most))
-        values = [split_value(affinity, _as_groups(step)) for step in steps]
+        values = [total(step) for step in steps]
         at = int(np.argmax(values))
         if values[at] <= value + GAINED:
-            return labels
+            return labels, value
         labels, value = steps[at], values[at]
 
 

@@ -12,6 +12,7 @@ from gnnfusion.relatedness.combined import (
     fit_predictor,
     standard_scores,
 )
+from gnnfusion.relatedness.grouping import best_split
 from gnnfusion.relatedness.task_graph import QUESTIONS, TaskGraph
 
 COUNT = 8
@@ -94,6 +95,25 @@ def test_measured_groups_teach_which_family_to_believe():
     plain = np.corrcoef(gains_of(np.nan_to_num(scores), inside[10:])[held], gains[10:][held])[0, 1]
     assert fitted > plain + 0.05
     assert fitted > 0.85
+
+
+def test_measured_gains_tell_where_company_is_worse_than_none():
+    rng, truth, graphs = planted()
+    truth = truth - 0.05  # many groups do harm
+    groups = list(combinations(range(COUNT), 3))
+    inside = members([groups[n] for n in rng.permutation(len(groups))])[:15]
+    model = fit_predictor(graphs, inside, gains_of(truth, inside))
+
+    def gained(split):
+        return sum(np.nansum(gains_of(truth, members([g]))) for g in split if len(g) > 1)
+
+    assert gained(model.split(COUNT)) > 0
+    assert gained(model.split(COUNT)) > gained(best_split(combine(graphs).value, COUNT))
+    split = model.split(3)
+    assert sorted(t for g in split for t in g) == list(range(COUNT))
+    assert model.worth((2,)) == 0
+    expected = model.predict(members([(0, 3)]))[0]
+    assert model.worth((3, 0)) == pytest.approx(np.nansum(expected))
 
 
 def test_the_stated_uncertainty_is_that_of_the_expectation():

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -112,10 +113,23 @@ def test_planted_groups_are_found_among_many_tasks(tasks):
 @settings(max_examples=15, deadline=None)
 def test_searching_comes_close_to_the_best(seed):
     a = random_affinity(seed, 7)
-    best = split_value(a, grouping._as_groups(grouping._exact(a, 3)))
-    found = split_value(a, grouping._as_groups(grouping._searched(a, 3, 0)))
+    worth = partial(group_value, a)
+    best = split_value(a, grouping._as_groups(grouping._exact(worth, 7, 3)))
+    found = split_value(a, grouping._as_groups(grouping._searched(worth, a, 3, 0)))
     assert found <= best + 1e-9
     assert found >= 0.8 * best
+
+
+@pytest.mark.parametrize("tasks", [6, 14])
+def test_groups_may_be_worth_anything(tasks):
+    """Only pairs are worth something here, where the affinity would have groups of all sizes."""
+    half = tasks // 2
+
+    def worth(group):
+        return 1.0 if len(group) == 2 and group[1] - group[0] == half else -0.1 * (len(group) - 1)
+
+    found = best_split(planted(tasks, half)[0], half, worth=worth)
+    assert found == tuple((t, t + half) for t in range(half))
 
 
 def test_shares_of_the_oracle():
