@@ -127,7 +127,7 @@ def _parts(path: Path) -> list[str]:
 def _order(path: Path) -> tuple[int, int]:
     """Data sets in the order of the study, kinds in that of `KINDS`."""
     name, kind, *_ = _parts(path)
-    place = STUDY.index(name) if name in STUDY else len(STUDY)
+    place = list(STUDY).index(name) if name in STUDY else len(STUDY)
     return place, list(KINDS).index(kind) if kind in KINDS else len(KINDS)
 
 
