@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 FEWEST = 5  # values from which their skewness says more than it disturbs
+WIDER = 1.3
 
 
 def resampled(draws: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -25,8 +26,9 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, 
     .. math:: g(T) = T + \frac{\gamma}{3} T^2 + \frac{\gamma^2}{27} T^3 + \frac{\gamma}{6 n},
               \qquad T = \frac{m - \mu}{s}
 
-    and the ends are at :math:`g(T) = \pm t_{n - 1} / \sqrt n`. Without skewness, or of fewer than
-    five values, it is Student's.
+    and the ends are at :math:`g(T) = \pm (1 + 1.3 / n^2)\, t_{n - 1} / \sqrt n`. The factor is for
+    what the skewness of few values adds in noise: without it the mean of five normal numbers is
+    held in 94.4 % (found by simulation for n from 5 to 20). Of fewer than five it is Student's.
 
     Parameters
     ----------
@@ -51,6 +53,7 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, 
         skewness = n * (apart**3).sum(0) / ((n - 1) * (n - 2) * spread**3)
         skewness = np.where((n >= FEWEST) & np.isfinite(skewness), skewness, 0.0)
         reach = t.ppf(0.5 + level / 2, n - 1) / np.sqrt(n)
+        reach = reach * np.where(n >= FEWEST, 1 + WIDER / n**2, 1.0)
         ends = [mean - spread * _unskewed(sign * reach, skewness, n) for sign in (1, -1)]
     return ends[0], ends[1]
 
