@@ -55,7 +55,7 @@ def relate(a: Namespace) -> None:
     if a.probe:
         _probe(a, run, folder)
     if groups_file is not None:
-        _write_groups(graph, a.groups, groups_file)
+        _write_groups(a, run, graph, groups_file)
 
 
 def _splits(a: Namespace) -> tuple[str, ...] | None:
@@ -123,15 +123,28 @@ def _validate(a: Namespace, run: Run) -> None:
     print(f"validation json: {folder / FILE}")
 
 
-def _write_groups(graph: TaskGraph, most: int, path: Path) -> None:
+def _write_groups(a: Namespace, run: Run, graph: TaskGraph, path: Path) -> None:
+    """Split the tasks by the graph, or, of random groups, by the fit to their gains."""
     from gnnfusion.relatedness.grouping import group_tasks
+    from gnnfusion.relatedness.measured import group_by_measured
 
-    found = group_tasks(graph, most)
+    measured = a.method == "transfer" and a.subsets > 0
+    if measured:
+        found = group_by_measured(
+            run, a.groups, subsets=a.subsets, seeds=a.seeds, jobs=a.jobs, seed=a.seed,
+            device=a.device, progress=sys.stderr.isatty(),
+        )  # fmt: skip
+    else:
+        found = group_tasks(graph, a.groups)
     path.parent.mkdir(parents=True, exist_ok=True)
     found.to_json(path)
     for number, group in enumerate(found.groups, 1):
         print(f"group {number}: {', '.join(group)}")
-    print(f"worth by these values: {found.value:.4f} a task; none together is 0")
+    if measured:
+        print(f"expected from {a.subsets} measured groups and one training: losses lower by "
+              f"{found.value:.1%}, mean over tasks")  # fmt: skip
+    else:
+        print(f"worth by these values: {found.value:.4f} a task; none together is 0")
     if not graph.interpretable:
         print("the control says that these values mean nothing, and so do groups by them")
     elif graph.method != "transfer":

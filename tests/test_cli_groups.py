@@ -55,6 +55,12 @@ def test_transfer_is_measured_resumed_and_grouped(made, capsys, tmp_path):
     )
     assert "5 trainings," in sampled.err
     assert (tmp_path / "o" / "task_graph_transfer.json").is_file()
+    split = call(capsys, 0, "relate", made / "run", "--method", "transfer", *words, "--groups", "2")
+    assert "5 trainings, 0 to do" in split.err
+    assert "expected from 2 measured groups and one training: losses lower by" in split.out
+    fitted = json.loads((made / "run" / "groups.json").read_text())
+    assert fitted["method"] == "combined, 2 groups measured"
+    assert sorted(t for g in fitted["groups"] for t in g) == ["t0", "t1", "t2"]
 
 
 def test_groups_by_what_does_not_measure_training_say_so(made, capsys):

@@ -14,7 +14,6 @@ of the truth's reliability over seeds.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,11 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from gnnfusion.errors import UsageError
-from gnnfusion.graphs.store import GraphStore
 from gnnfusion.relatedness.agreement import (
     LEAST,
     predicted_gains,
@@ -36,9 +32,9 @@ from gnnfusion.relatedness.agreement import (
     split_half,
     z_pearson,
 )
+from gnnfusion.relatedness.estimate_all import estimate_all
 from gnnfusion.relatedness.estimators import METHODS
 from gnnfusion.relatedness.grouping import affinity, oracle_share
-from gnnfusion.relatedness.relate import estimate_run
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.relatedness.transfer import Transfer
 from gnnfusion.training.run import Run
@@ -221,25 +217,12 @@ def validate(
             "for pairs, or more --subsets"
         )
     truth = transfer_of(run, subsets=subsets, seeds=seeds, jobs=jobs, device=device, say=say)
-    rows, split = _rows(run, store)
-    labelled = torch.cat([store.rows("train"), rows])  # read without the network
-    graphs, seconds, left_out = dict[str, TaskGraph](), dict[str, float](), dict[str, str]()
-    for method in methods or [m for m in METHODS if m != "transfer"]:
-        start = time.perf_counter()
-        try:
-            if method == "evidence":
-                run.check_reads_labels()
-            known = labelled if METHODS[method].needs == "labels" else rows
-            graph = estimate_run(run, store, method, known, seed, device, progress)
-        except UsageError as error:
-            left_out[method] = str(error)
-            continue
-        seconds[method] = time.perf_counter() - start
-        if np.isfinite(graph.value).any():
-            graphs[method] = graph
-        else:
-            left_out[method] = "no pair can be estimated from these labels"
-    return judge(truth, graphs, seconds, left_out, same_rows=split == truth.held_out)
+    found = estimate_all(
+        run, store, methods or [m for m in METHODS if m != "transfer"],
+        seed=seed, device=device, progress=progress,
+    )  # fmt: skip
+    same = found.split == truth.held_out
+    return judge(truth, found.graphs, found.seconds, found.left_out, same_rows=same)
 
 
 def judge(
@@ -266,11 +249,3 @@ def judge(
         ))  # fmt: skip
     ranked = sorted(verdicts, key=lambda v: -np.nan_to_num(v.z_pearson, nan=-2.0))
     return Validation(truth, tuple(ranked), dict(left_out), same_rows)
-
-
-def _rows(run: Run, store: GraphStore) -> tuple[Tensor, str]:
-    """Rows for the estimators, which training has not learned from, and their split."""
-    valid = store.rows("valid")
-    if len(valid) and not run.config.refit:
-        return valid, "valid"
-    return store.rows("test"), "test"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_runs import small_config, small_store
 
 from gnnfusion.errors import UsageError
-from gnnfusion.relatedness import validation as module
+from gnnfusion.relatedness import estimate_all
 from gnnfusion.relatedness.agreement import (
     COMPANY,
     company,
@@ -153,9 +153,9 @@ def test_a_run_is_validated_and_what_it_lacks_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(transfer, "transfer_of", transfer_of)
     seen = []
-    original = module.estimate_run
+    original = estimate_all.estimate_run
     monkeypatch.setattr(
-        module, "estimate_run", lambda run, store, m, rows, *a: seen.append((m, rows))
+        estimate_all, "estimate_run", lambda run, store, m, rows, *a: seen.append((m, rows))
         or original(run, store, m, rows, *a),
     )  # fmt: skip
     found = validate(run, methods=["labels", "evidence", "cka"], seeds=2, device="cpu")
