@@ -16,7 +16,7 @@ LEAST = 3  # fewer values in a column say nothing: two always correlate by 1 or 
 ENUMERATED = 6  # up to so many tasks every order is tried: 720
 HALVINGS = 200
 COMPANY = 4.0
-"""From so many others on, the next one adds less than half of what the first did."""
+"""So many others alike are worth half of what ever so many would be."""
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Agreement ``[...]`` of predicted and true values ``[..., R, T]``."""

@@ -31,10 +31,11 @@ from gnnfusion.relatedness.grouping import Split, best_split
 from gnnfusion.relatedness.task_graph import TaskGraph
 
 SINGLE_TRAINING: Sequence[str] = ("residuals", "gradient", "cka", "rsa", "cross_prediction")
-"""What `combined` is made of: one training's worth, without probes, and no label without it.
+"""What `combined` is made of: one training's worth, without probes, no labels but beside outputs.
 
 Chosen on planted data of seeds 100 to 106: with evidence in place of rsa, or look-ahead beside
 them, it found fewer of the related pairs and predicted less of the measured transfer.
+`cross_prediction` joined later, tried there but not against the others alone.
 """
 
 PREDICTORS: Sequence[str] = ("labels", *SINGLE_TRAINING)

@@ -8,13 +8,6 @@ FEWEST = 5  # values from which their skewness says more than it disturbs
 WIDER = 1.3
 
 
-def resampled(draws: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of `size` rows is in each bootstrap sample of as many, ``[draws, size]``."""
-    places = rng.integers(0, size, (draws, size)) + size * np.arange(draws)[:, None]
-    times = np.bincount(places.ravel(), minlength=draws * size)
-    return times.reshape(draws, size).astype(np.float64)
-
-
 def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     r"""Interval of the mean of values that may be skewed.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gnnfusion.relatedness.intervals import resampled
+from gnnfusion.relatedness.resampling import resampled
 
 DRAWS = 2000
 FLIPS = 10_000  # the least p-value is 1 / FLIPS: 90 pairs (10 tasks) stay testable after adjustment

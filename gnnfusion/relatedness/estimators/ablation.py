@@ -36,6 +36,7 @@ from gnnfusion.nn.fusion.graph import GraphFusion
 from gnnfusion.nn.network import RELATES, FusionNetwork, SharedNetwork
 from gnnfusion.relatedness.estimators import INFORMS
 from gnnfusion.relatedness.paired import as_rise, paired_gains
+from gnnfusion.relatedness.resampling import some_rows
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import loss_table
 from gnnfusion.training.evidence import kin_matrix
@@ -47,8 +48,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     """Loss that cutting the messages from i to j costs j."""
     _check(network)
     tasks = range(len(store.schema.tasks))
-    if len(rows) > MOST:
-        rows = rows[np.sort(np.random.default_rng(seed).choice(len(rows), MOST, replace=False))]
+    rows = some_rows(rows, MOST, np.random.default_rng(seed))
 
     def losses(i: int, j: int) -> np.ndarray:
         with cut(network, i, j):

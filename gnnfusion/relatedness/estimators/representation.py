@@ -30,6 +30,7 @@ from torch import Tensor
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators import HELPS
+from gnnfusion.relatedness.resampling import some_rows
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import outputs
 from gnnfusion.training.evidence import kin_matrix
@@ -50,8 +51,7 @@ def estimate_cka(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: 
 def estimate_rsa(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
     """Rank correlation of distances of every pair."""
     rng = np.random.default_rng(seed)
-    if len(rows) > MOST:
-        rows = rows[np.sort(rng.choice(len(rows), MOST, replace=False))]
+    rows = some_rows(rows, MOST, rng)
     vectors, size = _vectors(network, store, rows), len(rows)
     # A row drawn twice is at distance 0 from itself in both, which would swell the correlation.
     picks = [np.unique(rng.integers(0, size, size)) for _ in range(DRAWS)]

@@ -34,7 +34,7 @@ from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.readout import Head
 from gnnfusion.relatedness.estimators import INFORMS
 from gnnfusion.relatedness.estimators.pairs import Found, folded, graph_of_pairs
-from gnnfusion.relatedness.intervals import resampled
+from gnnfusion.relatedness.resampling import resampled
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import outputs
 from gnnfusion.training.objective import sample_losses
