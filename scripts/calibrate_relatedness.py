@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from study import markdown, planted_store, provenance  # scripts/ is where this program lies
+from parts.inputs import planted_store  # scripts/ is where this program lies
+from parts.results import markdown, provenance
 
 from gnnfusion import TrainConfig, datasets
 from gnnfusion.nn.config import NetworkConfig

@@ -20,11 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from study import (  # scripts/ is where this program lies, so it is on the path
-    drawn_on_train,
-    load_frozen,
-    provenance,
-)
+from parts.inputs import drawn_on_train, load_frozen  # scripts/ is where this program lies
+from parts.results import provenance
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
 from gnnfusion.graphs.views import with_missing

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 from compare_methods import GRAPH, STUDY  # scripts/ is where this program lies
+from parts.results import markdown  # scripts/ is where this program lies
 from scipy.stats import friedmanchisquare, rankdata
-from study import markdown
 
 from gnnfusion.show import comparison_rows, search_effort
 from gnnfusion.whole import write_text

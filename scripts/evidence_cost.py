@@ -17,10 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from study import (  # scripts/ is where this program lies, so it is on the path
-    load_frozen,
-    write_result,
-)
+from parts.inputs import load_frozen  # scripts/ is where this program lies
+from parts.results import write_result
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
 from gnnfusion.training.evaluate import loss_table

@@ -17,11 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from parts.results import write_result  # scripts/ is where this program lies
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from study import write_result  # scripts/ is where this program lies, so it is on the path
 
 from gnnfusion import TrainConfig, build, datasets
 from gnnfusion.graphs.views import with_split

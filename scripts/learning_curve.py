@@ -17,10 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from study import (  # scripts/ is where this program lies, so it is on the path
-    mean_and_spread,
-    write_result,
-)
+from parts.results import mean_and_spread, write_result  # scripts/ is where this program lies
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
 from gnnfusion.graphs.views import with_missing

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from study import write_result  # scripts/ is where this program lies, so it is on the path
+from parts.results import write_result  # scripts/ is where this program lies
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
 from gnnfusion.training.evaluate import outputs, scores

@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from study import (  # scripts/ is where this program lies, so it is on the path
-    timed_graphs,
-    write_result,
-)
+from parts.estimates import timed_graphs  # scripts/ is where this program lies
+from parts.results import write_result
 
 from gnnfusion import TrainConfig, build, datasets
 from gnnfusion.relatedness.estimators import ESTIMATORS

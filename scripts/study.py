@@ -11,41 +11,20 @@ For planted_v1 each seed is a data set of its own, and the study is of the evide
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from parts.results import mean_and_spread, write_result  # scripts/ is where this program lies
 from sklearn.metrics import roc_auc_score
 
-from gnnfusion import (
-    GraphStore,
-    Modality,
-    Schema,
-    Task,
-    TaskGraph,
-    TrainConfig,
-    build,
-    datasets,
-    train,
-)
-from gnnfusion.datasets.planted import PlantedArrays
-from gnnfusion.errors import UsageError
-from gnnfusion.graphs.arrays import store_from_arrays
-from gnnfusion.nn.network import FusionNetwork
-from gnnfusion.relatedness.estimators import ESTIMATORS
+from gnnfusion import TrainConfig, build, datasets, train
 from gnnfusion.relatedness.estimators.evidence import estimate
-from gnnfusion.relatedness.relate import estimate as graph_by
-from gnnfusion.show import environment
 from gnnfusion.training.baselines import baseline
 from gnnfusion.training.evaluate import loss_table, outputs
 from gnnfusion.training.objective import sample_losses
-from gnnfusion.training.probes import Probes
-from gnnfusion.whole import finite, write_json
 
 
 def study(name: str, seeds: int) -> dict[str, Any]:
@@ -109,93 +88,6 @@ def exam(seeds: int) -> dict[str, Any]:
         "rows": rows,
         "mean_auroc": float(np.mean([r[1] for r in rows])),
     }  # fmt: skip
-
-
-def load_frozen(name: str, **options: Any) -> Schema:
-    """A data set's schema; MOSI's without the text model that is trained further, which takes
-    minutes where the rest takes seconds."""
-    return datasets.load(name, **({"tune": False} if name == "mosi" else {}), **options)
-
-
-def drawn_on_train(
-    store: GraphStore, columns: int, share: float, draw: torch.Generator
-) -> torch.Tensor:
-    """Marks on training rows alone, each with this probability, bool ``[S, columns]``."""
-    train = (store.split == 0).unsqueeze(1)
-    return (torch.rand(len(store), columns, generator=draw) < share) & train
-
-
-def timed_graphs(
-    methods: Iterable[str], network: FusionNetwork, store: GraphStore, rows: torch.Tensor,
-    seed: int, probes: Probes | None, say: Callable[[str], None] = lambda line: None,
-    labelled: torch.Tensor | None = None,
-) -> tuple[dict[str, TaskGraph], dict[str, float]]:  # fmt: skip
-    """Task graphs of one network by the methods that fit it, and what each took in seconds.
-
-    `say` is called with a line on each, with the reason for one that does not fit. `labelled` are
-    the rows for methods that use no network, if others.
-    """
-    graphs, seconds = {}, {}
-    for method in methods:
-        start = time.perf_counter()
-        free = labelled is not None and ESTIMATORS[method].needs == "labels"
-        try:
-            graphs[method] = graph_by(
-                method, network, store, labelled if free else rows, seed, probes
-            )
-        except UsageError as error:
-            say(f"no {method}: {error}")
-            continue
-        seconds[method] = time.perf_counter() - start
-        say(f"{method} {seconds[method]:.2f} s")
-    return graphs, seconds
-
-
-def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation; that of one value is 0."""
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def planted_store(data: PlantedArrays) -> GraphStore:
-    """Planted arrays as a store in memory: what building their files gives, without the files."""
-    schema = Schema(
-        modalities=tuple(Modality(name=m, kind="array", columns=(m,)) for m in data.x),
-        tasks=tuple(Task(name=t, kind="regression") for t in data.y),
-    )
-    nodes = {}
-    for m, x in data.x.items():
-        known = x[data.present[m] & (data.split == 0)]
-        scaled = ((x - known.mean((0, 1))) / known.std((0, 1))).astype(np.float32)
-        nodes[m] = [v if there else v[:0] for v, there in zip(scaled, data.present[m], strict=True)]
-    targets = {t: np.where(data.mask[t], y, np.nan) for t, y in data.y.items()}
-    return store_from_arrays(schema, nodes, targets, split=data.split)
-
-
-def markdown(columns: list[str], rows: list[list[Any]]) -> str:
-    """A Markdown table."""
-    cells = [[f"{v:.4f}" if isinstance(v, float) else str(v if v is not None else "") for v in r]
-             for r in rows]  # fmt: skip
-    lines = [columns, ["---"] * len(columns), *cells]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def write_result(path: Path, result: dict[str, Any]) -> None:
-    """Write a study's figures with the command and versions that gave them; print its table."""
-    write_json(path, finite({**result, **provenance()}))
-    print(markdown(result["columns"], result["rows"]))
-
-
-def provenance() -> dict[str, Any]:
-    """The command that runs, without folders of this machine, and the versions it runs with."""
-    kept = ("gnnfusion", "python", "torch", "torch-geometric")
-    versions = {k: v for k, v in environment().items() if k in kept}
-    words: list[str] = []
-    for word in sys.argv:
-        if len(words) and Path(word).is_absolute():
-            words.pop()  # the option that names it
-        else:
-            words.append(word)
-    return {"command": " ".join(["python", *words]), "versions": versions}
 
 
 def main() -> None:

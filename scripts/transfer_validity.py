@@ -3,14 +3,14 @@
     python scripts/transfer_validity.py overlapping disjoint --data_seeds 2 --jobs 2
     python scripts/transfer_validity.py houses fsdd --data_seeds 1
 
-For each case of `transfer_cases`: gains of random groups of tasks over `--seeds` trainings each, on
-test rows (the truth); one training on all tasks, from which every estimator predicts each group's
-gain for each of its tasks (the mean over the others in the group); and the combined prediction,
-fitted to the validation gains of `--measured` groups and scored on the others. Then the splits of
-the tasks that the estimators choose are trained as well, and their mean gain is given as a share of
-the oracle's: the split by shared factors where that is known, else the one that the measured gains
-of pairs prefer. Nothing of the test rows reaches an estimator. Pure noise is among the companions,
-but no target: a share of the loss against 0 means nothing.
+For each case of `parts/transfer_cases.py`: gains of random groups of tasks over `--seeds` trainings
+each, on test rows (the truth); one training on all tasks, from which every estimator predicts each
+group's gain for each of its tasks (`gnnfusion.relatedness.agreement.company`); and the combined
+prediction, fitted to the validation gains of `--measured` groups and scored on the others. Then the
+splits of the tasks that the estimators choose are trained as well, and their mean gain is given as
+a share of the oracle's: the split by shared factors where that is known, else the one that the
+measured gains of pairs prefer. Nothing of the test rows reaches an estimator. Pure noise is among
+the companions, but no target: a share of the loss against 0 means nothing.
 
 Settings were chosen on planted data of seed 100: long enough for the networks to learn. Writes
 docs/results/transfer_CASE.json. Resumable: finished trainings are kept in `--work`.
@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study import markdown, provenance, timed_graphs  # scripts/ is where this program lies
-from transfer_cases import CASES
+from parts.estimates import timed_graphs  # scripts/ is where this program lies
+from parts.results import markdown, provenance
+from parts.transfer_cases import CASES
 
 from gnnfusion import GraphStore, TaskGraph, TrainConfig
 from gnnfusion.relatedness.agreement import (

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study import markdown, provenance, timed_graphs  # scripts/ is where this program lies
+from parts.estimates import timed_graphs  # scripts/ is where this program lies
+from parts.results import markdown, provenance
 
 from gnnfusion import TaskGraph, TrainConfig, build, datasets
 from gnnfusion.relatedness.agreement import auroc

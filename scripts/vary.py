@@ -19,12 +19,8 @@ from typing import Any
 
 import numpy as np
 import yaml
-from study import (  # scripts/ is where this program lies
-    load_frozen,
-    markdown,
-    mean_and_spread,
-    write_result,
-)
+from parts.inputs import load_frozen  # scripts/ is where this program lies
+from parts.results import markdown, mean_and_spread, write_result
 
 from gnnfusion import TrainConfig, build, datasets
 from gnnfusion.training.fit import fit

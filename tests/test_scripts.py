@@ -92,6 +92,16 @@ def test_a_wrong_source_is_one_sentence(script: str, folder: Path) -> None:
     assert "nosuch.yaml" in done.stderr
 
 
+def test_every_program_finds_what_it_imports(folder: Path) -> None:
+    names = [script.stem for script in SCRIPTS]
+    code = f"import importlib, sys; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
+    code += f"for name in {names!r}: importlib.import_module(name)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_page_of_the_comparison_is_what_its_files_give(folder: Path) -> None:
     done = start(
         "comparison_report", "--results", str(ROOT / "docs" / "results"), "--out", "page.md",

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from study import drawn_on_train  # scripts/ is where this program lies
+from parts.inputs import drawn_on_train  # scripts/ is where this program lies
 
 from gnnfusion import GraphStore, Task, TrainConfig, build, datasets
 from gnnfusion.graphs.views import with_missing

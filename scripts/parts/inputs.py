@@ -1,0 +1,41 @@
+"""Data that several studies read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from gnnfusion import GraphStore, Modality, Schema, Task, datasets
+from gnnfusion.datasets.planted import PlantedArrays
+from gnnfusion.graphs.arrays import store_from_arrays
+
+
+def load_frozen(name: str, **options: Any) -> Schema:
+    """A data set's schema; MOSI's without the text model that is trained further, which takes
+    minutes where the rest takes seconds."""
+    return datasets.load(name, **({"tune": False} if name == "mosi" else {}), **options)
+
+
+def planted_store(data: PlantedArrays) -> GraphStore:
+    """Planted arrays as a store in memory: what building their files gives, without the files."""
+    schema = Schema(
+        modalities=tuple(Modality(name=m, kind="array", columns=(m,)) for m in data.x),
+        tasks=tuple(Task(name=t, kind="regression") for t in data.y),
+    )
+    nodes = {}
+    for m, x in data.x.items():
+        known = x[data.present[m] & (data.split == 0)]
+        scaled = ((x - known.mean((0, 1))) / known.std((0, 1))).astype(np.float32)
+        nodes[m] = [v if there else v[:0] for v, there in zip(scaled, data.present[m], strict=True)]
+    targets = {t: np.where(data.mask[t], y, np.nan) for t, y in data.y.items()}
+    return store_from_arrays(schema, nodes, targets, split=data.split)
+
+
+def drawn_on_train(
+    store: GraphStore, columns: int, share: float, draw: torch.Generator
+) -> torch.Tensor:
+    """Marks on training rows alone, each with this probability, bool ``[S, columns]``."""
+    train = (store.split == 0).unsqueeze(1)
+    return (torch.rand(len(store), columns, generator=draw) < share) & train
