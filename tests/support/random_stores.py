@@ -273,6 +273,8 @@ def make_network(
         network.fit_statistics(store, store.rows())
     with torch.no_grad():
         for parameter in network.parameters():
-            # Biases begin at zero, where much that is wrong would not show.
-            parameter.add_(0.1 * torch.randn_like(parameter))
+            # Biases begin at zero, where much that is wrong would not show. Single numbers are
+            # learned gates, which could close.
+            if parameter.ndim:
+                parameter.add_(0.1 * torch.randn_like(parameter))
     return network.eval()

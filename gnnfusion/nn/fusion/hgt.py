@@ -11,7 +11,7 @@ from torch_geometric.utils import scatter, softmax
 from gnnfusion.graphs.topology import Edges, EdgeType
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.conv import check_heads
-from gnnfusion.nn.fusion.graph import GraphFusion, node_types, relation_name
+from gnnfusion.nn.fusion.graph import GraphFusion, LayerTypes, layer_types, relation_name
 from gnnfusion.nn.fusion.trunk import GraphTypes
 
 
@@ -27,20 +27,20 @@ class HGTLayer(nn.Module):
 
     Parameters
     ----------
-    types
-        Node types and relations.
+    of
+        Types that it updates, and the relations to them.
     width, heads, dropout
         Features of a node; attention heads; probability of dropping an output.
     """
 
-    def __init__(self, types: GraphTypes, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, of: LayerTypes, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         check_heads(width, heads)
-        kinds, self.relations, self.heads = node_types(types), types.relations, heads
+        self.targets, self.relations, self.heads = of.targets, of.relations, heads
         size = width // heads
-        self.key_query_value = nn.ModuleDict({t: nn.Linear(width, 3 * width) for t in kinds})
-        self.out = nn.ModuleDict({t: nn.Linear(width, width) for t in kinds})
-        self.skip = nn.ParameterDict({t: nn.Parameter(torch.ones(1)) for t in kinds})
+        self.key_query_value = nn.ModuleDict({t: nn.Linear(width, 3 * width) for t in of.nodes})
+        self.out = nn.ModuleDict({t: nn.Linear(width, width) for t in of.reached})
+        self.skip = nn.ParameterDict({t: nn.Parameter(torch.ones(1)) for t in of.reached})
         names = [relation_name(kind) for kind in self.relations]
         self.key_map = nn.ParameterDict({r: _square(heads, size) for r in names})
         self.value_map = nn.ParameterDict({r: _square(heads, size) for r in names})
@@ -51,11 +51,12 @@ class HGTLayer(nn.Module):
         self, h: Mapping[str, Tensor], edges: Mapping[EdgeType, Edges]
     ) -> dict[str, Tensor]:
         keys, queries, values = {}, {}, {}
-        for t, x in h.items():
-            parts = self.key_query_value[t](x).unflatten(1, (3, self.heads, -1))
+        for t, linear in self.key_query_value.items():
+            parts = linear(h[t]).unflatten(1, (3, self.heads, -1))
             keys[t], queries[t], values[t] = parts.unbind(1)
         out = {}
-        for t, x in h.items():
+        for t in self.targets:
+            x = h[t]
             incoming = [kind for kind in self.relations if kind[2] == t]
             if not incoming:
                 out[t] = x
@@ -85,5 +86,6 @@ def _square(heads: int, size: int) -> nn.Parameter:
 def make(types: GraphTypes, config: NetworkConfig) -> GraphFusion:
     """HGT layers."""
     return GraphFusion(
-        HGTLayer(types, config.width, config.heads, config.dropout) for _ in range(config.layers)
+        HGTLayer(of, config.width, config.heads, config.dropout)
+        for of in layer_types(types, config.layers)
     )

@@ -14,11 +14,18 @@ from gnnfusion.graphs.batch import GraphBatch
 from gnnfusion.graphs.topology import TASK, Edges, EdgeType
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.conv import make_conv
-from gnnfusion.nn.fusion.graph import GraphFusion, TypedLayer, node_types, relation_name
+from gnnfusion.nn.fusion.graph import (
+    GraphFusion,
+    LayerTypes,
+    TypedLayer,
+    layer_types,
+    relation_name,
+)
 from gnnfusion.nn.fusion.trunk import GraphTypes
 
 STRETCH = 0.1  # how far the sigmoid reaches beyond 0 and 1 before it is cut
 SPARSITY = 0.05  # price of all gates open, in units of the training loss
+START, SPEED = 1.0, 30.0  # logit at the start; how much faster than other parameters logits move
 
 
 def hard_sigmoid(logit: Tensor) -> Tensor:
@@ -62,25 +69,27 @@ class LearnedTopology(GraphFusion):
     """
 
     def __init__(self, types: GraphTypes, config: NetworkConfig) -> None:
-        def layer() -> GatedLayer:
+        def layer(of: LayerTypes) -> GatedLayer:
             width = config.width
             convs = {
                 relation_name(kind): nn.Linear(width, width, bias=False)
                 if kind[0] == kind[2] == TASK
                 else make_conv("gatv2", width, config.heads)
-                for kind in types.relations
+                for kind in of.relations
             }
-            return GatedLayer(node_types(types), types.relations, width, config.dropout, convs)
+            return GatedLayer(of.targets, of.relations, width, config.dropout, convs)
 
-        super().__init__(layer() for _ in range(config.layers))
-        self.types = types
-        self.logits = nn.ParameterDict(
-            {"__".join(pair): nn.Parameter(torch.ones(())) for pair in self._pairs()}
+        layers = layer_types(types, config.layers)
+        super().__init__(layer(of) for of in layers)
+        self.types, self.relations = types, layers[0].relations  # the first layer has them all
+        # Adam moves any parameter by the learning rate; logits have further to go than weights.
+        self.slow = nn.ParameterDict(
+            {"__".join(p): nn.Parameter(torch.tensor(START / SPEED)) for p in self._pairs()}
         )
 
     def _pairs(self) -> list[tuple[str, str, str]]:
         """What is gated: (kind of pair, source, target)."""
-        ends = dict.fromkeys((kind[0], kind[2]) for kind in self.types.relations)
+        ends = dict.fromkeys((kind[0], kind[2]) for kind in self.relations)
         pairs = []
         for source, target in ends:
             if source == target == TASK:
@@ -93,8 +102,8 @@ class LearnedTopology(GraphFusion):
 
     def forward(self, h: Mapping[str, Tensor], batch: GraphBatch) -> Tensor:
         edges = {
-            kind: Edges(found.index, self._edge_gates(kind, found.index))
-            for kind, found in batch.edges.items()
+            kind: Edges(batch.edges[kind].index, self._edge_gates(kind, batch.edges[kind].index))
+            for kind in self.relations
         }
         return super().forward(h, replace(batch, edges=edges))
 
@@ -114,7 +123,7 @@ class LearnedTopology(GraphFusion):
         return None
 
     def _gate(self, *pair: str) -> Tensor:
-        return hard_sigmoid(self.logits["__".join(pair)])
+        return hard_sigmoid(SPEED * self.slow["__".join(pair)])
 
     @torch.no_grad()
     def gates(self) -> dict[tuple[str, str], float]:
@@ -123,9 +132,9 @@ class LearnedTopology(GraphFusion):
 
     def penalty(self) -> Tensor | float:
         """`SPARSITY` times the mean openness; through the uncut sigmoid, which has a slope at 1."""
-        if not len(self.logits):
+        if not len(self.slow):
             return 0.0
-        return SPARSITY * torch.stack([logit.sigmoid() for logit in self.logits.values()]).mean()
+        return SPARSITY * (SPEED * torch.stack(list(self.slow.values()))).sigmoid().mean()
 
 
 def make(types: GraphTypes, config: NetworkConfig) -> LearnedTopology:

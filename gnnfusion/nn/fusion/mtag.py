@@ -12,7 +12,7 @@ from gnnfusion.graphs.index import rank_within
 from gnnfusion.graphs.topology import Edges, EdgeType
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.conv import check_heads
-from gnnfusion.nn.fusion.graph import GraphFusion, node_types, relation_name
+from gnnfusion.nn.fusion.graph import GraphFusion, LayerTypes, layer_types, relation_name
 from gnnfusion.nn.fusion.trunk import GraphTypes
 
 KEEP = 16  # edges per node and layer
@@ -37,8 +37,8 @@ class MTAGLayer(nn.Module):
 
     Parameters
     ----------
-    types
-        Node types and relations.
+    of
+        Types that it updates, and the relations to them.
     width, heads, dropout
         Features of a node; attention heads; probability of dropping an output.
     keep
@@ -46,30 +46,31 @@ class MTAGLayer(nn.Module):
     """
 
     def __init__(
-        self, types: GraphTypes, width: int, heads: int, dropout: float, keep: int = KEEP
+        self, of: LayerTypes, width: int, heads: int, dropout: float, keep: int = KEEP
     ) -> None:
         super().__init__()
         check_heads(width, heads)
-        kinds, self.relations = node_types(types), types.relations
-        self.heads, self.keep = heads, keep
-        self.send = nn.ModuleDict({t: nn.Linear(width, width, bias=False) for t in kinds})
-        self.receive = nn.ModuleDict({t: nn.Linear(width, width, bias=False) for t in kinds})
+        self.relations, self.heads, self.keep = of.relations, heads, keep
+        sources = dict.fromkeys(source for source, _, _ in of.relations)
+        self.send = nn.ModuleDict({t: nn.Linear(width, width, bias=False) for t in sources})
+        self.receive = nn.ModuleDict({t: nn.Linear(width, width, bias=False) for t in of.reached})
         size = width // heads
         self.score = nn.ParameterDict(
             {relation_name(r): nn.Parameter(torch.randn(heads, size) / size**0.5)
              for r in self.relations}
         )  # fmt: skip
-        self.bias = nn.ParameterDict({t: nn.Parameter(torch.zeros(width)) for t in kinds})
-        self.norm = nn.ModuleDict({t: nn.LayerNorm(width) for t in kinds})
+        self.bias = nn.ParameterDict({t: nn.Parameter(torch.zeros(width)) for t in of.targets})
+        self.norm = nn.ModuleDict({t: nn.LayerNorm(width) for t in of.targets})
         self.dropout = nn.Dropout(dropout)
 
     def forward(
         self, h: Mapping[str, Tensor], edges: Mapping[EdgeType, Edges]
     ) -> dict[str, Tensor]:
-        sent = {t: self.send[t](x).unflatten(1, (self.heads, -1)) for t, x in h.items()}
+        sent = {t: send(h[t]).unflatten(1, (self.heads, -1)) for t, send in self.send.items()}
         out = {}
-        for t, x in h.items():
-            message = self.bias[t].expand_as(x)
+        for t, bias in self.bias.items():
+            x = h[t]
+            message = bias.expand_as(x)
             incoming = [kind for kind in self.relations if kind[2] == t]
             if incoming:
                 value, weight, target = self.attend(t, x, sent, incoming, edges)
@@ -106,5 +107,6 @@ class MTAGLayer(nn.Module):
 def make(types: GraphTypes, config: NetworkConfig) -> GraphFusion:
     """MTAG layers."""
     return GraphFusion(
-        MTAGLayer(types, config.width, config.heads, config.dropout) for _ in range(config.layers)
+        MTAGLayer(of, config.width, config.heads, config.dropout)
+        for of in layer_types(types, config.layers)
     )

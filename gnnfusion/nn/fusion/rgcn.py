@@ -8,7 +8,13 @@ from torch_geometric.utils import scatter
 
 from gnnfusion.graphs.topology import Edges, EdgeType
 from gnnfusion.nn.config import NetworkConfig
-from gnnfusion.nn.fusion.graph import GraphFusion, TypedLayer, node_types, relation_name
+from gnnfusion.nn.fusion.graph import (
+    GraphFusion,
+    LayerTypes,
+    TypedLayer,
+    layer_types,
+    relation_name,
+)
 from gnnfusion.nn.fusion.trunk import GraphTypes
 
 BASES = 4
@@ -26,14 +32,14 @@ class RGCNLayer(TypedLayer):
 
     Parameters
     ----------
-    types
-        Node types and relations.
+    of
+        Types that it updates, and the relations to them.
     width, dropout
         Features of a node; probability of dropping one.
     """
 
-    def __init__(self, types: GraphTypes, width: int, dropout: float) -> None:
-        super().__init__(node_types(types), types.relations, width, dropout, root=True)
+    def __init__(self, of: LayerTypes, width: int, dropout: float) -> None:
+        super().__init__(of.targets, of.relations, width, dropout, root=True)
         self.bases = nn.Parameter(torch.randn(BASES, width, width) / width**0.5)
         self.mix = nn.ParameterDict(
             {
@@ -51,4 +57,6 @@ class RGCNLayer(TypedLayer):
 
 def make(types: GraphTypes, config: NetworkConfig) -> GraphFusion:
     """RGCN layers."""
-    return GraphFusion(RGCNLayer(types, config.width, config.dropout) for _ in range(config.layers))
+    return GraphFusion(
+        RGCNLayer(of, config.width, config.dropout) for of in layer_types(types, config.layers)
+    )

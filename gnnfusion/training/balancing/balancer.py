@@ -131,6 +131,8 @@ def task_gradients(
     losses: Tensor, parameters: Sequence[nn.Parameter]
 ) -> list[tuple[Tensor | None, ...]]:
     """Gradient of each loss by each parameter, None where a parameter is not reached."""
+    if not parameters:  # networks of single tasks share none
+        return [()] * len(losses)
     with torch.enable_grad():  # to take the losses apart, without losing their graph
         apart = losses.unbind()
     return [

@@ -10,9 +10,9 @@ from torch_geometric.nn import HGTConv, RGCNConv
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.index import rank_within
 from gnnfusion.graphs.topology import Edges
-from gnnfusion.nn.fusion.graph import relation_name
+from gnnfusion.nn.fusion.graph import LayerTypes, layer_types, relation_name
 from gnnfusion.nn.fusion.hgt import HGTLayer
-from gnnfusion.nn.fusion.learned_topology import SPARSITY, hard_sigmoid
+from gnnfusion.nn.fusion.learned_topology import SPARSITY, SPEED, hard_sigmoid
 from gnnfusion.nn.fusion.mtag import MTAGLayer, strongest
 from gnnfusion.nn.fusion.rgcn import RGCNLayer
 from gnnfusion.nn.fusion.trunk import GraphTypes
@@ -21,7 +21,7 @@ RELATIONS = (
     ("a", "near", "a"), ("a", "to", "b"), ("a", "informs", "task"), ("b", "informs", "task"),
     ("task", "relates", "task"), ("task", "asks", "b"),
 )  # fmt: skip
-TYPES = GraphTypes(("a", "b"), ("s", "t"), RELATIONS)
+ALL = LayerTypes(("a", "b", "task"), RELATIONS)
 SIZES = {"a": 7, "b": 5, "task": 6}
 
 
@@ -35,12 +35,24 @@ def graph(seed=0, width=4):
     return h, edges
 
 
+def test_a_layer_has_what_the_tasks_after_the_last_depend_on():
+    types = GraphTypes(("a", "b"), ("s", "t"), RELATIONS)
+    first, middle, last = layer_types(types, 3)
+    assert last == LayerTypes(("task",), (RELATIONS[2], RELATIONS[3], RELATIONS[4]))
+    assert first == middle == ALL
+    # b informs nobody here, so no layer computes it.
+    deaf = tuple(r for r in RELATIONS if r != ("b", "informs", "task"))
+    first, last = layer_types(replace(types, relations=deaf), 2)
+    assert first.targets == ("a", "task")
+    assert first.relations == (RELATIONS[0], RELATIONS[2], RELATIONS[4])
+
+
 @torch.no_grad()
 def test_rgcn_is_pygs_with_a_root_and_a_norm_per_type():
     """One node type, three relations: PyG's RGCNConv with the same bases, before norm and GELU."""
     torch.manual_seed(0)
     relations = tuple(("task", name, "task") for name in "xyz")
-    layer = RGCNLayer(GraphTypes((), ("t",), relations), 4, 0.0).double()
+    layer = RGCNLayer(LayerTypes(("task",), relations), 4, 0.0).double()
     conv = RGCNConv(4, 4, 3, num_bases=4).double()
     conv.weight.copy_(layer.bases)
     conv.comp.copy_(torch.stack([layer.mix[relation_name(r)] for r in relations]))
@@ -59,7 +71,7 @@ def test_rgcn_is_pygs_with_a_root_and_a_norm_per_type():
 def test_hgt_is_pygs():
     """PyG keeps a skip weight too; types that nothing reaches stay as they are."""
     torch.manual_seed(0)
-    layer = HGTLayer(TYPES, 4, 2, 0.0).double()
+    layer = HGTLayer(ALL, 4, 2, 0.0).double()
     conv = HGTConv(4, 4, (list(SIZES), list(RELATIONS)), heads=2).double()
     for t in SIZES:
         conv.kqv_lin.lins[t].weight.copy_(
@@ -113,7 +125,7 @@ def test_a_node_keeps_its_strongest_edges(keep):
 def test_mtag_attends_to_at_most_k_edges_a_node_whatever_their_relation(keep):
     """Against the dense formula over all sources of a node."""
     torch.manual_seed(0)
-    layer = MTAGLayer(TYPES, 4, 2, 0.0, keep=keep).double()
+    layer = MTAGLayer(ALL, 4, 2, 0.0, keep=keep).double()
     h, edges = graph()
     out = layer(h, edges)
     sent = {t: layer.send[t](x).unflatten(1, (2, 2)) for t, x in h.items()}
@@ -149,7 +161,7 @@ def test_pruned_edges_reach_nothing():
     """Sources that lose may change, as long as they still lose: not one bit differs."""
     torch.manual_seed(0)
     relation = (("a", "informs", "task"),)
-    layer = MTAGLayer(GraphTypes(("a",), ("t",), relation), 4, 2, 0.0, keep=2).double()
+    layer = MTAGLayer(LayerTypes(("task",), relation), 4, 2, 0.0, keep=2).double()
     x, task = torch.randn(6, 4).double(), torch.randn(1, 4).double()
     edges = {relation[0]: Edges(torch.stack([torch.arange(6), torch.zeros(6).long()]))}
     value = layer.send["a"](x).view(6, 2, 2)
@@ -165,20 +177,24 @@ def test_pruned_edges_reach_nothing():
 # -- gates ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def gated():
+def made_gated(layers):
     store = make_store(
         ("vector", "vector"), samples=8, missing=0.0,
         topology=[{"full": {"source": "m0", "target": "m1"}}, {"informs": {"modality": "m0"}},
                   {"informs": {"modality": "m1"}}, {"relates": {}}],
     )  # fmt: skip
-    network = make_network(store, fusion="learned_topology", layers=1)
+    network = make_network(store, fusion="learned_topology", layers=layers)
     return network, make_batch(store, store.rows(), topology_of(store))
+
+
+@pytest.fixture
+def gated():
+    return made_gated(layers=2)
 
 
 def set_gate(network, pair, logit):
     with torch.no_grad():
-        network.fusion.logits["__".join(pair)].fill_(logit)
+        network.fusion.slow["__".join(pair)].fill_(logit / SPEED)
 
 
 def test_gates_can_be_read_off_and_lie_between_0_and_1(gated):
@@ -196,12 +212,11 @@ def test_gates_can_be_read_off_and_lie_between_0_and_1(gated):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    ("pair", "reader"), [(("informs", "m0", "t1"), "t1"), (("relates", "t2", "t1"), "t1")]
-)
-def test_a_closed_gate_removes_the_message_exactly(gated, pair, reader):
-    """The source may be anything; the other tasks still read it. Open, it is read."""
-    network, batch = gated
+@pytest.mark.parametrize("pair", [("informs", "m0", "t1"), ("relates", "t2", "t1")])
+def test_a_closed_gate_removes_the_message_exactly(pair):
+    """The source may be anything; the other tasks still read it. Open, it is read. One layer, so
+    that there is no way round through other nodes."""
+    network, batch = made_gated(layers=1)
     (_, source, _) = pair
     h = network.encode(batch)
     other = dict(h)
@@ -211,22 +226,40 @@ def test_a_closed_gate_removes_the_message_exactly(gated, pair, reader):
         tasks = h["task"].view(8, 3, -1).clone()
         tasks[:, int(source[1])] += torch.randn_like(tasks[:, 0])
         other["task"] = tasks.flatten(0, 1)
-    set_gate(network, ("joins", "m0", "m1"), -50.0)  # no way round through the other modality
-    place = int(reader[1])
     for logit, reaches in ((-50.0, False), (0.0, True)):
         set_gate(network, pair, logit)
         a, b = network.fusion(h, batch), network.fusion(other, batch)
-        assert (a[:, place] != b[:, place]).any(1)[1:].all() == reaches
-        assert torch.equal(a[:, place], b[:, place]) != reaches
+        assert (a[:, 1] != b[:, 1]).any(1)[1:].all() == reaches
+        assert torch.equal(a[:, 1], b[:, 1]) != reaches
         assert (a[:, 0] != b[:, 0]).any(1)[1:].all()
+
+
+@torch.no_grad()
+def test_a_closed_gate_between_modalities_removes_the_message_exactly(gated):
+    """With every other way from m0 closed, the outputs depend on it through m1 or not at all."""
+    network, batch = gated
+    h = network.encode(batch)
+    other = h | {"m0": h["m0"] + torch.randn_like(h["m0"])}
+    for task in ("t0", "t1", "t2"):
+        set_gate(network, ("informs", "m0", task), -50.0)
+    for logit, reaches in ((-50.0, False), (0.0, True)):
+        set_gate(network, ("joins", "m0", "m1"), logit)
+        assert torch.equal(network.fusion(h, batch), network.fusion(other, batch)) != reaches
 
 
 @torch.no_grad()
 def test_messages_scale_with_their_gate(gated):
     """Between tasks the mean of gated linear maps; from a modality its gate times its message."""
     network, batch = gated
-    h, layer = network.encode(batch), network.fusion.layers[0]
+    h, layer = network.encode(batch), network.fusion.layers[-1]
+    assert set(layer.bias) == {"task"}  # the last layer, which alone is looked at here
     gates = network.fusion.gates()
+    edges = {
+        kind: Edges(
+            batch.edges[kind].index, network.fusion._edge_gates(kind, batch.edges[kind].index)
+        )
+        for kind in layer.relations
+    }
     tasks = h["task"].view(8, 3, -1)
     relates = layer.convs["task__relates__task"].weight
     expected = layer.bias["task"].expand(8, 3, -1).clone()
@@ -239,15 +272,16 @@ def test_messages_scale_with_their_gate(gated):
             message = layer.convs[f"{m}__informs__task"](h[m], h["task"], index)
             expected[:, t] += gates[m, f"t{t}"] * message.view(8, 3, -1)[:, t]
     step = torch.nn.functional.gelu(layer.norm["task"](expected))
-    torch.testing.assert_close(network.fusion(h, batch), tasks + step, rtol=1e-4, atol=1e-5)
+    out = layer(h, edges)["task"].view(8, 3, -1)
+    torch.testing.assert_close(out, tasks + step, rtol=1e-4, atol=1e-5)
 
 
 def test_the_loss_pays_for_open_gates(gated):
     network, _ = gated
-    logits = torch.stack(list(network.fusion.logits.values()))
+    logits = SPEED * torch.stack(list(network.fusion.slow.values()))
     penalty = network.fusion.penalty()
     assert penalty.item() == pytest.approx(SPARSITY * logits.sigmoid().mean().item())
-    for logit in network.fusion.logits.values():
+    for logit in network.fusion.slow.values():
         logit.data.fill_(50.0)
     assert network.fusion.penalty().item() == pytest.approx(SPARSITY)
     assert make_network(make_store(), fusion="gatv2").fusion.penalty() == 0

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -9,8 +10,10 @@ import yaml
 from random_stores import make_network, make_store
 from small_runs import SPLIT, learnable, small_config, small_store
 
+from gnnfusion import Modality, Schema, Task
 from gnnfusion.cli import main
 from gnnfusion.errors import UsageError
+from gnnfusion.graphs.arrays import store_from_arrays
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.fusion import FUSIONS
 from gnnfusion.relatedness.estimators.attention import estimate
@@ -114,6 +117,29 @@ def test_learned_gates_are_read_off_a_loaded_run(tmp_path):
     assert {pair for pair in gates if pair[0] == "m0"} == {("m0", t) for t in ("t0", "t1", "t2")}
     assert all(0 <= gate <= 1 for gate in gates.values())
     assert len({round(gate, 6) for gate in gates.values()}) > 1
+
+
+def test_gates_close_what_carries_nothing_and_leave_open_what_is_needed():
+    """Each task is told by one modality of three, and one of these is noise."""
+    draw, rows, names = np.random.default_rng(1), 300, ("a", "b", "noise")
+    x = {m: draw.normal(size=(rows, 4)).astype(np.float32) for m in names}
+    y = {f"of_{m}": x[m][:, 0] + 0.3 * draw.normal(size=rows) for m in ("a", "b")}
+    schema = Schema(
+        modalities=tuple(Modality(name=m, kind="array", columns=(m,)) for m in names),
+        tasks=tuple(Task(name=t, kind="regression") for t in y),
+    )
+    nodes = {m: [row[None] for row in values] for m, values in x.items()}
+    split = np.repeat([0, 1], [200, 100])
+    store = store_from_arrays(schema, nodes, y, split=split)
+    config = TrainConfig(
+        epochs=20, lr=0.003, batch_size=64, evidence=0.0,
+        network=NetworkConfig(width=16, heads=2, fusion="learned_topology"),
+    )  # fmt: skip
+    network, _ = fit(store, config, None)
+    gates = network.fusion.gates()
+    needed = {("a", "of_a"), ("b", "of_b")}
+    assert min(gates[pair] for pair in needed) > 0.6
+    assert max(gate for pair, gate in gates.items() if pair not in needed) < 0.4
 
 
 def test_methods_are_listed_on_the_terminal_and_as_json(tmp_path, capsys):

@@ -10,7 +10,7 @@ from random_stores import make_network, make_store
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.fusion import FUSIONS
-from gnnfusion.nn.fusion.learned_topology import SPARSITY
+from gnnfusion.nn.fusion.learned_topology import SPARSITY, SPEED
 from gnnfusion.nn.fusion.pooling import pool_slots
 from gnnfusion.nn.network import network_for
 from gnnfusion.nn.sharing.cross_stitch import CrossStitchUnit
@@ -330,7 +330,7 @@ def test_statistics_reach_every_network(store):
 def test_many_trunks_cost_what_one_costs(store, sharing):
     """The mean over trunks, which each have a gate per modality, of how open their gates are."""
     network = make_network(store, fusion="learned_topology", sharing=sharing)
-    logits = {n: p for n, p in network.named_parameters() if ".logits." in n}
-    expected = SPARSITY * torch.stack(list(logits.values())).sigmoid().mean()
+    slow = [p for n, p in network.named_parameters() if ".slow." in n]
+    expected = SPARSITY * (SPEED * torch.stack(slow)).sigmoid().mean()
     torch.testing.assert_close(network.penalty(), expected)
     assert make_network(store, fusion="concat", sharing=sharing).penalty() == 0

@@ -168,13 +168,13 @@ def test_the_mean_of_gradients_is_static_weighting(parts):
 @pytest.mark.parametrize("name", AGGREGATORS)
 def test_heads_learn_as_with_static_weights(name):
     store = make_store(samples=12, missing=0.2)
-    network = make_network(store)
+    network = make_network(store, seed=2)  # whose tasks are in conflict
     static, found = (whole_gradient(n, network, store) for n in ("static", name))
     heads = [n for n in static if n.startswith("heads")]
     assert len(heads) == 12
     for head in heads:
         torch.testing.assert_close(found[head], static[head])
-    if name != "mean":
+    if name not in ("mean", "excess_mtl"):  # whose first step is the mean
         assert any(not torch.allclose(found[n], static[n]) for n in static)
 
 
