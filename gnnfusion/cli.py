@@ -11,9 +11,9 @@ import jsonargparse
 from jsonargparse import Namespace
 
 from gnnfusion import __version__, commands, relate_command
-from gnnfusion.errors import GnnFusionError
+from gnnfusion.errors import GnnFusionError, UsageError
 from gnnfusion.relatedness.estimators import METHODS
-from gnnfusion.training.compare.config import WeightSearch
+from gnnfusion.training.compare.config import BASELINES, WeightSearch
 from gnnfusion.training.config import TrainConfig
 
 # Flags that have a shorter name in `train`.
@@ -147,6 +147,8 @@ def _compare(p: ArgumentParser) -> None:
     p.add_argument("--jobs", type=int | None, default=None, help="processes; one a core by default")
     p.add_argument("--budget", type=float | None, default=None,
                    help="seconds after which no training is started")  # fmt: skip
+    p.add_argument("--baselines", type=str, default=",".join(BASELINES),
+                   help="simple readers beside the methods: names, or none")  # fmt: skip
     p.add_argument("--search", type=str, default="none",
                    help="weights: cross-validate weights of the tasks' losses, too")  # fmt: skip
     p.add_class_arguments(WeightSearch, "weights")
@@ -181,6 +183,16 @@ def _device(p: ArgumentParser) -> None:
     p.add_argument("--device", type=str, default="auto", help="auto, cpu or cuda")
 
 
+COMPARED = {
+    "--base.network.fusion": "name fusions by --fusion",
+    "--base.network.sharing": "name sharings by --sharing",
+    "--base.balancing": "name balancings by --balancing",
+    "--base.evidence": "a row of its own trains with known labels, the others without",
+    "--base.refit": "all methods stop early on validation rows",
+    "--base.seed": "--seeds says how many seeds each method gets",
+}
+"""Settings of a training that a comparison does not take, and what to do instead."""
+
 COMMANDS: dict[str, Any] = {
     "init": (_init, commands.init),
     "build": (_build, commands.build),
@@ -199,10 +211,10 @@ COMMANDS: dict[str, Any] = {
 
 
 def _data_set_defaults(arguments: list[str]) -> dict[str, Any]:
-    """Settings that validation chose for the data set named in ``train NAME``."""
+    """Settings that validation chose for the data set that ``train`` or ``compare`` names."""
     from gnnfusion import datasets
 
-    if not arguments or arguments[0] != "train":
+    if not arguments or arguments[0] not in ("train", "compare"):
         return {}
     # What follows a flag is its value: `-o mosi` names a folder, not a data set.
     named = [
@@ -213,6 +225,22 @@ def _data_set_defaults(arguments: list[str]) -> dict[str, Any]:
     if not named or Path(named[0]).exists():
         return {}
     return datasets.defaults(named[0])
+
+
+def _refuse_unused(arguments: list[str]) -> None:
+    """A setting that the command would not use is refused, not passed over."""
+    given = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+    command = arguments[:1]
+    if command == ["compare"]:
+        for flag in sorted(given & set(COMPARED)):
+            raise UsageError(f"{flag} is not what all methods share; {COMPARED[flag]}")
+        if "--search" not in given and any(flag.startswith("--weights.") for flag in given):
+            raise UsageError("--weights.… belong to a search of weights: add --search weights")
+    elif command == ["train"]:
+        if "--auto" in given and "--evidence" in given:
+            raise UsageError("--auto trains with known labels and without; leave out --evidence")
+        if "--budget" in given and "--auto" not in given:
+            raise UsageError("--budget is for --auto; --max_seconds ends a training")
 
 
 def _long(word: str) -> str:
@@ -238,10 +266,13 @@ def _parse(arguments: list[str]) -> Namespace:
     plain = [word for word in arguments if word != "--debug"]
     if plain[:1] == ["train"]:
         plain = [_long(word) for word in plain]
+    _refuse_unused(plain)
     defaults = _data_set_defaults(plain)
     if defaults:
         config = TrainConfig.from_dict(defaults).to_dict()
-        parser._subcommands_action._name_parser_map["train"].set_defaults(_flat(config))  # type: ignore[union-attr]
+        prefix = "" if plain[0] == "train" else "base."
+        command = parser._subcommands_action._name_parser_map[plain[0]]  # type: ignore[union-attr]
+        command.set_defaults(_flat(config, prefix))
     debug = ["--debug"] if "--debug" in arguments else []
     return parser.parse_args(debug + _config_first(plain))
 

@@ -111,13 +111,16 @@ def compare(a: Namespace) -> None:
 
     known = methods()
     names = {
-        f"{kind}s": tuple(known[kind]) if a[kind] == "all" else tuple(a[kind].split(","))
+        f"{kind}s": tuple(known[kind])
+        if a[kind] == "all"
+        else tuple(name.strip() for name in a[kind].split(","))
         for kind in ("fusion", "sharing", "balancing")
     }
     base, out = TrainConfig.from_dict(a["base"].as_dict()), Path(a.out)
     if a.search not in ("none", "weights"):
         raise UsageError(f"unknown search {a.search!r}; use weights or none")
     weights = WeightSearch(**a["weights"].as_dict()) if a.search == "weights" else None
+    readers = () if a.baselines == "none" else tuple(a.baselines.split(","))
     print(f"every method: {search_effort(a.trials, a.trial_seconds)}, {a.seeds} seeds",
           file=sys.stderr)  # fmt: skip
     if weights is not None:
@@ -125,7 +128,8 @@ def compare(a: Namespace) -> None:
               f"most {a.trial_seconds:g} s", file=sys.stderr)  # fmt: skip
     result = compare_methods(
         _store(a.store), out, **names, seeds=a.seeds, trials=a.trials, base=base, jobs=a.jobs,
-        trial_seconds=a.trial_seconds, budget=a.budget, weights=weights, say=progress(),
+        trial_seconds=a.trial_seconds, budget=a.budget, baselines=readers, weights=weights,
+        say=progress(),
     )  # fmt: skip
     head, rows = comparison_rows(result)
     print_table(head, rows)

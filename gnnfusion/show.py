@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from gnnfusion.relatedness.estimators import METHODS
@@ -103,6 +104,9 @@ def comparison_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str
     names, tasks = result["main_metrics"], list(result["main_metrics"])
     head = ["method", "valid", "test", "difference", "gain %", *(f"{t} {names[t]}" for t in tasks),
             "parameters", "seconds"]  # fmt: skip
+    tried = result.get("search_epochs", {})
+    if tried:
+        head.append("epochs of a trial")
     rows = []
     for m in result["methods"]:
         found = [_plus_minus(*m["metrics"][t][names[t]]) for t in tasks]
@@ -111,9 +115,13 @@ def comparison_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str
             m["name"], f"{m['valid_score']:.3f}", _plus_minus(m["test_score"], m["test_score_sd"]),
             gap, _percent(m["gain"]), *found, str(m["parameters"]), f"{m['seconds']:.0f}",
         ])  # fmt: skip
+        if tried:
+            rows[-1].append(f"{median(tried[m['name']]):g}" if tried.get(m["name"]) else "")
     for name, simple in result["baselines"].items():
         found = [f"{simple['metrics'][t].get(names[t], float('nan')):.3f}" for t in tasks]
-        rows.append([name, "", "", "", _percent(simple["gain"]), *found, "", ""])
+        rows.append(
+            [name, "", "", "", _percent(simple["gain"]), *found, "", "", *[""] * bool(tried)]
+        )
     return head, rows
 
 

@@ -14,9 +14,12 @@ from PIL import Image
 from small_runs import SPLIT, small_config, small_store
 from small_tables import CLASSES, SCHEMA, make_table
 
-from gnnfusion.cli import main
+from gnnfusion import datasets
+from gnnfusion.cli import _parse, main
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.schema import Schema
+from gnnfusion.training.compare import auto
+from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.run import Run
 
 SMALL = ["--network.width", "8", "--network.heads", "2", "--device", "cpu"]
@@ -145,6 +148,48 @@ def test_an_unknown_search_or_sampler_is_bad_usage(made, capsys):
     said = failure(capsys, [*call, "weights", "--weights.sampler", "best"], 2)
     assert "unknown weights.sampler 'best'; use one of auto, grid, optuna, random" in said
     assert not (made / "compare").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "said"),
+    [
+        ("compare", ["--fusion", "average,transfomer"], "unknown fusion 'transfomer'"),
+        ("compare", ["--base.network.fusion", "mult"], "name fusions by --fusion"),
+        ("compare", ["--base.evidence", "0.9"], "is not what all methods share"),
+        ("compare", ["--weights.folds", "3"], "add --search weights"),
+        ("compare", ["--baselines", "forest"], "unknown baseline 'forest'"),
+        ("train", ["--budget", "5"], "--budget is for --auto"),
+        ("train", ["--auto", "--evidence", "0.2"], "leave out --evidence"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(made, capsys, tmp_path, command, words, said):
+    call = [command, made / "store", "-o", tmp_path / "out", *words]
+    assert said in failure(capsys, call, 2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_data_sets_own_settings_serve_a_comparison_too():
+    settings = _parse(["compare", "mosi", "-o", "out", "--base.epochs", "2"]).compare.base
+    own = datasets.defaults("mosi")
+    assert settings.epochs == 2
+    assert settings.weight_decay == own["weight_decay"] != TrainConfig().weight_decay
+
+
+def test_auto_compares_and_trains_what_validation_prefers(made, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(auto, "TRIALS", 1)
+    monkeypatch.setattr(auto, "FUSIONS", ("concat",))
+    out = success(capsys, [
+        "train", made / "store", "-o", tmp_path / "run", "--auto", "--budget", "900",
+        "--epochs", "1",
+        "--fusion", "average", "--network.width", "8", "--seed", "3", "--device", "cpu",
+    ])  # fmt: skip
+    assert "Validation prefers" in out
+    found = json.loads((tmp_path / "run-compare" / "compare.json").read_text())
+    assert {m["name"] for m in found["methods"]} > {"average+auto+static", "average+single+static"}
+    config = Run.load(tmp_path / "run").config
+    best = found["configs"][found["best"]]["network"]
+    assert (config.network.fusion, config.network.sharing) == (best["fusion"], best["sharing"])
+    assert (config.seed, config.max_seconds) == (3, 0.0)
 
 
 def test_init_writes_a_schema_that_builds(made, capsys, tmp_path):

@@ -15,7 +15,6 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.schema import Task
 from gnnfusion.training.metrics import score
 
-BASELINES = ("linear", "boosting")
 WIDEST = 256  # columns that boosting reads; wider features go through their principal axes
 
 
@@ -101,27 +100,36 @@ def baseline(
         fitted = labelled[known[labelled]].numpy()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of solvers that stop before their last digit
-            model = _reader(name, task, *features[fitted].shape).fit(features[fitted], y[fitted])
+            # One reader for each label of a set; for whatever else, one.
+            wanted = y[fitted].T if task.kind == "multilabel" else [y[fitted]]
+            models = [_reader(name, task, features[fitted], z).fit(features[fitted], z)
+                      for z in wanted]  # fmt: skip
         for split, chosen in rows.items():
             asked = chosen[known[chosen]].numpy()
-            predicted = model.predict(features[asked]).reshape(y[asked].shape)
+            predicted = np.stack([m.predict(features[asked]) for m in models], -1)
+            predicted = predicted.reshape(y[asked].shape)
             probability = None
             if task.kind in ("binary", "multiclass", "ordinal"):
+                (model,) = models
                 probability = np.zeros((len(asked), len(store.classes(task.name))))
                 probability[:, model.classes_.astype(int)] = model.predict_proba(features[asked])
             result[split][task.name] = score(task, y[asked], predicted, probability)
     return result
 
 
-def _reader(name: str, task: Task, rows: int, columns: int) -> Any:
+def _reader(name: str, task: Task, x: np.ndarray, y: np.ndarray) -> Any:
     from sklearn.decomposition import PCA
+    from sklearn.dummy import DummyClassifier
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.linear_model import LogisticRegressionCV, RidgeCV
-    from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
+    from sklearn.multioutput import MultiOutputRegressor
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     regression = task.kind == "regression"
+    least = 0 if regression else int(np.unique(y, return_counts=True)[1].min())
+    if least == len(y) and not regression:  # there is but one class
+        return DummyClassifier()
     if name == "linear":
         model = RidgeCV(10.0 ** np.arange(-1, 7)) if regression else LogisticRegressionCV(
             Cs=list(10.0 ** np.arange(-4.0, 1.0)), cv=3, max_iter=300, l1_ratios=(0,),
@@ -129,11 +137,10 @@ def _reader(name: str, task: Task, rows: int, columns: int) -> Any:
         )  # fmt: skip
     else:
         kind = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
-        model = kind(early_stopping=True, random_state=0)
+        # Stopping early takes a stratified tenth, so every class must have two rows.
+        model = kind(early_stopping=regression or least > 1, random_state=0)
         model = MultiOutputRegressor(model) if regression else model
-    if task.kind == "multilabel":
-        model = MultiOutputClassifier(model)
     steps = [StandardScaler()]
-    if name == "boosting" and columns > WIDEST:
-        steps.append(PCA(min(WIDEST, rows - 1), svd_solver="randomized", random_state=0))
+    if name == "boosting" and x.shape[1] > WIDEST:
+        steps.append(PCA(min(WIDEST, len(x) - 1), svd_solver="randomized", random_state=0))
     return make_pipeline(*steps, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -295,7 +296,11 @@ class FusionModule(pl.LightningModule):
         steps = self.config.epochs * max(1, len(self.train_dataloader()))
         warm = max(1, round(self.config.warmup * steps))
 
+        began, limit = time.perf_counter(), self.config.max_seconds
+
         def rate(step: int) -> float:
+            if limit:  # the end may be one of time: the rate falls towards whichever comes first
+                step = max(step, int(steps * (time.perf_counter() - began) / limit))
             rise = min(1.0, (step + 1) / warm)
             if self.config.schedule == "constant":
                 return rise

@@ -8,7 +8,7 @@ import pytest
 import torch
 from random_stores import make_store
 
-from gnnfusion import Modality, Schema, Split, Task, build
+from gnnfusion import GraphStore, Modality, Schema, Split, Task, build
 from gnnfusion.graphs.views import with_split
 from gnnfusion.training.baselines import baseline, pooled
 
@@ -71,3 +71,18 @@ def test_test_rows_choose_nothing(planted):
         assert baseline(shuffled, "linear", ("valid",)) == before
     finally:
         target[rows] = kept
+
+
+@pytest.mark.parametrize("name", ["linear", "boosting"])
+def test_labels_that_scikit_learn_refuses_are_read_as_far_as_they_go(planted, name):
+    """But one class, and a class with a single row."""
+    tensors = dict(planted.tensors)
+    tensors["y/yes"] = torch.ones_like(tensors["y/yes"])
+    rare = tensors["y/kind"].clone()
+    fitted = planted.rows("train", "valid")
+    rare[fitted] = rare[fitted].clamp_max(1)
+    rare[fitted[0]] = 2
+    tensors["y/kind"] = rare
+    scores = baseline(GraphStore(planted.meta, tensors), name)["test"]
+    assert scores["yes"]["accuracy"] == 1
+    assert 0 <= scores["kind"]["accuracy"] <= 1

@@ -60,6 +60,11 @@ SHARINGS = {
 }
 
 
+def find_sharing(name: str) -> SharingMethod | None:
+    """The registry's entry, None for ``auto``; `UsageError` lists the names if there is none."""
+    return None if name == "auto" else find_method(SHARINGS, "sharing", name)
+
+
 def sharing_name(config: NetworkConfig) -> str:
     """The architecture that the settings mean; ``auto`` depends on the fusion."""
     if config.sharing != "auto":

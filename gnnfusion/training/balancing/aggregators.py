@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torchjd import aggregation
 
+from gnnfusion.errors import RunError
 from gnnfusion.training.balancing.balancer import LEAST, Balancer, Split, jacobian, task_gradients
 from gnnfusion.training.balancing.solvers import cagrad_weights, fair_weights
 
@@ -78,7 +79,10 @@ class Aggregation(Balancer):
     def aggregate(self, matrix: Tensor, places: Tensor) -> Tensor:
         """Gradients ``[k, n]`` of these tasks, none zero, to one vector ``[n]``."""
         self.places, size = places, matrix.norm()
-        return self.combine(matrix / size) * size
+        try:
+            return self.combine(matrix / size) * size
+        except (ValueError, RuntimeError) as error:  # of a solver
+            raise RunError(f"the tasks' gradients could not be combined: {error}") from error
 
 
 def by_gramian(weighting: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -206,6 +210,20 @@ class Smoothed(Aggregation):
         return self.smooth[self.places] / self.smooth[self.places].sum()
 
 
+def impartial_weights(gramian: Tensor) -> Tensor:
+    r"""Weights under which all tasks gain alike, after `IMTL-G
+    <https://openreview.net/forum?id=IMPnRXEWpvr>`_.
+
+    .. math:: \alpha = v / \textstyle\sum_t |v_t|, \qquad G v = (\lVert g_t \rVert)_t
+
+    The paper divides by :math:`\sum_t v_t`. That is the same where no weight is negative; else
+    the sum may be close to zero, for a step of any length, or below, for one against every task.
+    """
+    v: Tensor = torch.linalg.pinv(gramian) @ gramian.diagonal().sqrt()
+    total = v.abs().sum()
+    return v / total if total > 0 else v
+
+
 # Makes an aggregator; whether it is a sum over tasks.
 _PLAIN: dict[str, tuple[Callable[[], Callable[[Tensor], Tensor]], bool]] = {
     "mean": (lambda: aggregation.Mean(), False),
@@ -214,7 +232,7 @@ _PLAIN: dict[str, tuple[Callable[[], Callable[[Tensor], Tensor]], bool]] = {
     "mgda": (lambda: by_gramian(aggregation.MGDAWeighting()), False),
     "pcgrad": (lambda: by_gramian(aggregation.PCGradWeighting()), True),
     "cagrad": (lambda: by_arrays(cagrad_weights), False),
-    "imtl_g": (lambda: by_gramian(aggregation.IMTLGWeighting()), False),
+    "imtl_g": (lambda: by_gramian(impartial_weights), False),
     "aligned_mtl": (lambda: by_gramian(aggregation.AlignedMTLWeighting()), False),
     "nash_mtl": (lambda: by_arrays(partial(fair_weights, alpha=1.0)), True),
     "fair_grad": (lambda: by_arrays(partial(fair_weights, alpha=2.0)), True),

@@ -15,8 +15,8 @@ import numpy as np
 from gnnfusion.errors import DataError, RunError, UsageError
 from gnnfusion.features.workers import default_workers
 from gnnfusion.graphs.store import GraphStore
-from gnnfusion.training.baselines import BASELINES, baseline
-from gnnfusion.training.compare.config import WeightSearch
+from gnnfusion.training.baselines import baseline
+from gnnfusion.training.compare.config import BASELINES, WeightSearch
 from gnnfusion.training.compare.data import claim, on_disk
 from gnnfusion.training.compare.plan import (
     Candidate,
@@ -77,7 +77,8 @@ def compare(
     trials
         Settings tried for each method; the first are those of `base`, and alone they are taken.
     trial_seconds
-        Longest training in the search; the epoch that passes it is the last.
+        Longest training in the search; the epoch that passes it is the last, and the learning rate
+        falls towards it.
     base
         What all share: epochs, batch size, patience, weight decay, layers.
     jobs
@@ -98,9 +99,10 @@ def compare(
     -------
     dict
         What ``compare.json`` holds: that of `summarize`, ``settings`` chosen, ``configs``,
-        ``left_out`` with reasons, and counts; None where a number is not defined. With `weights`
-        also ``weight_search``, as `search_weights` returns it with the ``difference`` that the
-        weights make on test; the weights alone are in ``weights.json``.
+        ``search_epochs`` (of each trial), ``left_out`` with reasons, and counts; None where a
+        number is not defined. With `weights` also ``weight_search``, as `search_weights` returns it
+        with the ``difference`` that the weights make on test; the weights alone are in
+        ``weights.json``.
 
     Raises
     ------
@@ -121,6 +123,10 @@ def compare(
     for split in ("valid", "test"):
         if len(store.rows(split)) == 0:
             raise DataError(f"the split {split!r} is empty, so methods cannot be compared")
+    unknown = set(baselines) - set(BASELINES)
+    if unknown:
+        known = ", ".join(BASELINES)
+        raise UsageError(f"unknown baseline {sorted(unknown)[0]!r}; use {known} or none")
     cores = default_workers()
     jobs = jobs or cores
     threads = max(1, cores // jobs)
@@ -147,12 +153,19 @@ def compare(
         for n, s in enumerate(settings) for m in methods
     }  # fmt: skip
     results, reached, chosen = {}, trials, {m.name: 0 for m in methods}
+    tried: dict[str, list[int]] = {}
     if trials > 1:  # of one setting there is nothing to choose
         results = run(
             list(searched.values()), deadline=deadline(1 / 2 if weights is None else 1 / 3)
         )
         by_trial = {place: results.get(t.key) for place, t in searched.items()}
         reached = _all_have(by_trial, methods, trials, "one trial of its settings")
+        tried = {
+            m.name: [
+                r["epochs"] for n in range(reached)
+                if (r := by_trial[m.name, n]) and "epochs" in r
+            ] for m in methods
+        }  # fmt: skip
         chosen, failed = _choose(by_trial, methods, reached)
         left_out |= failed
         methods = [m for m in methods if m.name in chosen]
@@ -187,8 +200,9 @@ def compare(
             kept[method.name] = outcome
     if not kept:
         raise RunError(f"every method failed: {next(iter(left_out.values()))}")
-    simple = _simple_readers(store, baselines, out / READERS)
-    summary = summarize(store.schema.tasks, kept, simple, control_name(fusions))
+    simple, unread = _simple_readers(store, baselines, out / READERS)
+    left_out |= unread
+    summary = summarize(store.schema.tasks, kept, simple, control_name(fusions, methods))
     if found_weights is not None:
         summary |= judge_weights(found_weights, kept, summary["verdict"])
         if found_weights["weights"] is not None:
@@ -199,6 +213,7 @@ def compare(
         "seeds": trained,
         **summary,
         "settings": {name: settings[chosen[name]] for name in kept},
+        "search_epochs": {name: epochs for name, epochs in tried.items() if name in kept},
         "configs": {m.name: m.config.to_dict() for m in methods if m.name in kept},
         "left_out": left_out,
         "seconds": time.monotonic() - began,
@@ -223,14 +238,22 @@ def _choose(
     return chosen, failed
 
 
-def _simple_readers(store: GraphStore, names: Sequence[str], path: Path) -> dict[str, Any]:
-    """Scores on test of the baselines; what the folder has of them already is not fitted again."""
+def _simple_readers(
+    store: GraphStore, names: Sequence[str], path: Path
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Scores on test of the baselines, and why others have none; what the folder has of them
+    already is not fitted again."""
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    failed = {}
     for name in names:
         if name not in found:
-            found[name] = baseline(store, name)["test"]
+            try:
+                found[name] = baseline(store, name)["test"]
+            except ValueError as error:  # scikit-learn's, of labels that it cannot read
+                failed[name] = str(error).splitlines()[0]
+                continue
             write_json(path, found)
-    return {name: found[name] for name in names}
+    return {name: found[name] for name in names if name in found}, failed
 
 
 def _all_have(
@@ -243,7 +266,7 @@ def _all_have(
             if count == 0:
                 raise RunError(
                     f"the budget ended before {missing[0]} had {what}; give it more time and "
-                    "call compare again, which goes on from here"
+                    "start again, which goes on from here"
                 )
             return count
     return most

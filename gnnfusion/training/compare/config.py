@@ -9,6 +9,9 @@ from gnnfusion.errors import UsageError
 
 SAMPLERS = ("auto", "grid", "optuna", "random")
 
+BASELINES = ("linear", "boosting")
+"""Simple readers; `gnnfusion.training.baselines` says what they are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WeightSearch:

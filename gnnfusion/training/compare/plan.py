@@ -13,12 +13,16 @@ import numpy as np
 
 from gnnfusion.errors import GnnFusionError, UsageError
 from gnnfusion.graphs.store import GraphStore
+from gnnfusion.nn.fusion import find_fusion
 from gnnfusion.nn.network import network_for
-from gnnfusion.nn.sharing import sharing_name
+from gnnfusion.nn.sharing import find_sharing, sharing_name
+from gnnfusion.training.balancing import find_balancing
 from gnnfusion.training.config import TrainConfig
 
 LR, WIDTHS, DROPOUTS = (3e-4, 3e-3), (32, 64, 96, 128), (0.0, 0.1, 0.2, 0.3, 0.5)
 """What the search draws from: the rate log-uniformly, the others evenly."""
+
+CONTROL = "single+static"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +99,8 @@ def candidates(
     base
         Settings that all share.
     fusions, sharings, balancings
-        Names; with a sharing that does not fit a fusion, the pair is left out.
+        Names; with a sharing that does not fit a fusion, the pair is left out. The control has the
+        first fusion that fits.
     evidence
         Share of samples with shown labels for the row of its own; 0 leaves it out.
 
@@ -107,25 +112,29 @@ def candidates(
     Raises
     ------
     UsageError
-        Nothing is left to compare.
+        A name is unknown, or nothing is left to compare.
     """
+    for names, find in ((fusions, find_fusion), (sharings, find_sharing),
+                        (balancings, find_balancing)):  # fmt: skip
+        for name in names:
+            find(name)
     base = replace(base, evidence=0.0, refit=False)
     found: dict[str, TrainConfig] = {}
     for fusion, sharing, balancing in product(fusions, sharings, balancings):
         network = replace(base.network, fusion=fusion, sharing=sharing)
         name = "+".join((fusion, sharing, balancing))
         found[name] = replace(base, network=network, balancing=balancing)
-    single = replace(base.network, fusion=fusions[0], sharing="single")
-    found[control_name(fusions)] = replace(base, network=single, balancing="static")
-    left_out = {}
-    for name, config in found.items():
-        try:
-            network_for(store, config.network)
-        except GnnFusionError as error:
-            left_out[name] = str(error)
-    kept = [Candidate(name=n, config=c) for n, c in found.items() if n not in left_out]
-    if not kept:
+    reasons = {name: _misfit(store, config) for name, config in found.items()}
+    left_out = {name: reason for name, reason in reasons.items() if reason}
+    if len(left_out) == len(found):
         raise UsageError(f"nothing is left to compare: {next(iter(left_out.values()))}")
+    for fusion in fusions:
+        network = replace(base.network, fusion=fusion, sharing="single")
+        control = replace(base, network=network, balancing="static")
+        if not _misfit(store, control):
+            found[f"{fusion}+{CONTROL}"] = control
+            break
+    kept = [Candidate(name=n, config=c) for n, c in found.items() if n not in left_out]
     readers = [c for c in kept if sharing_name(c.config.network) == "task_nodes"]
     if evidence and readers:
         first = readers[0]
@@ -134,9 +143,20 @@ def candidates(
     return kept, left_out
 
 
-def control_name(fusions: Sequence[str]) -> str:
-    """Name of the control: the first fusion, with nothing shared between tasks."""
-    return f"{fusions[0]}+single+static"
+def _misfit(store: GraphStore, config: TrainConfig) -> str:
+    """Why no network can be made of these settings; empty if one can."""
+    try:
+        network_for(store, config.network)
+    except GnnFusionError as error:
+        return str(error)
+    return ""
+
+
+def control_name(fusions: Sequence[str], methods: Sequence[Candidate]) -> str:
+    """Name of the control: the first fusion that fits, with nothing shared between tasks."""
+    names = {m.name for m in methods}
+    found = (name for f in fusions if (name := f"{f}+{CONTROL}") in names)
+    return next(found, "")
 
 
 def draws(count: int, seed: int) -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ def test_a_method_that_fails_is_left_out_with_the_reason(store, tmp_path):
 
 
 def test_a_budget_that_is_too_small_says_how_to_go_on(store, tmp_path):
-    with pytest.raises(RunError, match="call compare again, which goes on from here"):
+    with pytest.raises(RunError, match="start again, which goes on from here"):
         compare(store, tmp_path, base=SMALL, seeds=1, trials=1, budget=0.0)
 
 

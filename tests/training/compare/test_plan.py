@@ -34,12 +34,28 @@ def test_the_grid_the_control_and_one_row_with_hidden_labels(store):
     )
     names = [c.name for c in found]
     assert len(names) == len(set(names)) == 6 + 1 + 1
-    assert control_name(["concat", "gatv2"]) == "concat+single+static" in names
+    assert control_name(["concat", "gatv2"], found) == "concat+single+static" in names
     assert set(left_out) == {"concat+task_nodes+static", "concat+task_nodes+dwa"}
     assert all("task nodes" in reason for reason in left_out.values())
     told = [c for c in found if c.config.evidence > 0]
     assert [c.name for c in told] == ["gatv2+task_nodes+static+hidden_labels"]
     assert not any(c.config.refit for c in found)
+
+
+def test_a_name_that_does_not_exist_is_refused_not_left_out(store):
+    for place, name in enumerate(("transfomer", "shared", "scales")):
+        grid = [["gatv2"], ["auto"], ["static"]]
+        grid[place] = [*grid[place], name]
+        with pytest.raises(UsageError, match=f"unknown .* {name!r}"):
+            candidates(store, BASE, *grid)
+
+
+def test_the_control_is_of_the_first_fusion_that_fits():
+    wide = make_store(("vector",) * 8, samples=12)
+    found, left_out = candidates(wide, BASE, ["tensor", "average"], ["auto"], ["static"])
+    assert set(left_out) == {"tensor+auto+static"}
+    assert control_name(["tensor", "average"], found) == "average+single+static"
+    assert [c.name for c in found] == ["average+auto+static", "average+single+static"]
 
 
 def test_nothing_left_is_said(store):

@@ -86,7 +86,7 @@ def test_best_on_validation_comes_first_and_spreads_are_over_seeds():
         (0.2, 0.5, "no other method comes within its error"),
         (0.0, 0.5, "1 of 1 other methods cannot be told apart from it"),
         (-0.2, 0.5, "but on test other is better"),
-        (0.2, 0.9, "the simple reader linear does better"),
+        (0.2, 0.9, "the simple reader linear has a gain of +5.6 %"),
     ],
 )
 def test_the_verdict_is_honest_about_ties_and_losses(second, simple, words):
