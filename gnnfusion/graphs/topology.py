@@ -109,6 +109,26 @@ def nearest(layout: Layout, source: str, target: str, k: int = 1) -> dict[EdgeTy
     return {(source, "nearest", target): Edges(index[:, rank < k])}
 
 
+def ordered(
+    layout: Layout, source: str, target: str, reach: float = float("inf"), tolerance: float = 0.1
+) -> dict[EdgeType, Edges]:
+    """Join nodes of two modalities that are at most `reach` apart in time, those before a target,
+    at it (within the `tolerance`) and after it through relations of their own."""
+    columns = layout.nodes[source].spec.position
+    if columns != layout.nodes[target].spec.position or columns not in (("time",), ("index",)):
+        raise SchemaError(f"{source!r} and {target!r} do not share an order, so none is before")
+    index = _pairs(layout, source, target)
+    later = (layout.nodes[source].pos[index[0]] - layout.nodes[target].pos[index[1]]).squeeze(1)
+    near = later.abs() <= reach
+    apart = later.abs() > tolerance
+    return {
+        (source, name, target): Edges(index[:, near & chosen])
+        for name, chosen in (
+            ("past", apart & (later < 0)), ("present", ~apart), ("future", apart & (later > 0))
+        )
+    }  # fmt: skip
+
+
 def spatial(layout: Layout, modality: str, neighbourhood: int = 8) -> dict[EdgeType, Edges]:
     """Join patches of a grid to their 4 or 8 neighbours (of the same picture)."""
     if neighbourhood not in (4, 8):
@@ -208,8 +228,8 @@ def relates(layout: Layout) -> dict[EdgeType, Edges]:
 RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
-        temporal, full, aligned, nearest, spatial, knn, template, given, context, informs, asks,
-        relates,
+        temporal, full, aligned, nearest, ordered, spatial, knn, template, given, context, informs,
+        asks, relates,
     )
 }  # fmt: skip
 

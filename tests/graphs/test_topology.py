@@ -112,6 +112,20 @@ def test_nearest(layout, k):
     assert edges(RULES["nearest"](layout, "a", "b", k), ("a", "nearest", "b")) == expected
 
 
+@given(layouts(axes=("time",)), st.sampled_from([0.5, 1.0, math.inf]), st.sampled_from([0.0, 0.5]))
+@settings(max_examples=40)
+def test_ordered(layout, reach, tolerance):
+    """Three relations that share the pairs within reach among them."""
+    found = RULES["ordered"](layout, "a", "b", reach, tolerance)
+    expected = {"past": set(), "present": set(), "future": set()}
+    for i, j in within(layout, "a", "b"):
+        later = float(layout.nodes["a"].pos[i] - layout.nodes["b"].pos[j])
+        if abs(later) <= reach:
+            name = "present" if abs(later) <= tolerance else "past" if later < 0 else "future"
+            expected[name].add((i, j))
+    assert {kind[1]: edges(found, kind) for kind in found} == expected
+
+
 @given(layouts(axes=()), st.integers(1, 3))
 @settings(max_examples=40)
 def test_knn(layout, k):
@@ -255,6 +269,7 @@ def test_rules_that_are_none_are_said(rules, words):
         ({"spatial": {"modality": "photo", "neighbourhood": 6}}, "must be 4 or 8, not 6"),
         ({"knn": {"modality": "photo"}}, "`knn` needs stored vectors; the nodes of 'photo'"),
         ({"aligned": {"source": "wave", "target": "photo"}}, "'wave' and 'photo' do not share"),
+        ({"ordered": {"source": "wave", "target": "photo"}}, "do not share an order"),
         ({"nearest": {"source": "cells", "target": "cells"}}, "do not share a time or position"),
         ({"template": {"modality": "wave", "edges": [[0, 5]], "size": 3}}, "outside its 3 nodes"),
     ],

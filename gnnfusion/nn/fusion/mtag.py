@@ -33,7 +33,7 @@ class MTAGLayer(nn.Module):
     W_t h_i + V_t h_j)` per head, and K(j) the `keep` edges that reach j with the highest score,
     mean over heads, of whatever relation. W and V are linear in the node by its type; relations
     differ in :math:`a_r`. The paper's edge types, pairs of modalities and past, present or future,
-    are the relations of the topology here.
+    are what the rules ``ordered`` and ``temporal`` make; any relations of the topology will do.
 
     Parameters
     ----------
