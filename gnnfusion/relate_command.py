@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def relate(a: Namespace) -> None:
     from gnnfusion.relatedness.relate import relate as relate_run
-    from gnnfusion.report.captions import RANKS, UNTESTED
+    from gnnfusion.report.captions import NOTHING, RANKS, UNTESTED
     from gnnfusion.report.task_graph_files import write_task_graph
     from gnnfusion.show import edge_rows, print_table
     from gnnfusion.training.run import Run
@@ -40,7 +40,9 @@ def relate(a: Namespace) -> None:
     print_table(*edge_rows(graph))
     if graph.ranks_only:
         print(RANKS)
-    if not graph.tested:
+    if not graph.edges(significant_only=False):
+        print(NOTHING)
+    elif not graph.tested:
         print(UNTESTED)
     if graph.control:
         print(f"control: {graph.control['what']}: {graph.control['value']:.4f} "

@@ -52,7 +52,7 @@ def score_rows(metrics: dict[str, Any]) -> list[list[str]]:
 
 
 def edge_rows(graph: TaskGraph) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of all pairs of a task graph, largest first.
+    """Head and rows of all pairs of a task graph, largest first, then those not estimable.
 
     There is a column for each interval and for the test where the method has them. Where only the
     order within a target means something, pairs are by target and place in it.
@@ -71,10 +71,14 @@ def edge_rows(graph: TaskGraph) -> tuple[list[str], list[list[str]]]:
         row = [e.source, e.target, f"{e.value:.4f}"]
         row += [_interval(low[at], high[at]) for low, high in graph.intervals.values()]
         if graph.tested:
-            row.append(f"{e.p_adjusted:.4f}" + (" *" if e.significant else ""))
+            mark = " *" if e.significant else ""
+            row.append("" if e.p_adjusted != e.p_adjusted else f"{e.p_adjusted:.4f}{mark}")
         if graph.ranks_only:
             row.append("" if e.derived else f"{ranks[at]:g}")
         rows.append([*row, str(e.n)])
+    for i, j in zip(*graph.inestimable.nonzero(), strict=True):
+        row = [graph.tasks[i], graph.tasks[j], "not estimable", *[""] * (len(head) - 3)]
+        rows.append([*row, str(graph.n[i, j])])
     return [*head, "n"], rows
 
 

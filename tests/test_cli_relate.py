@@ -1,13 +1,17 @@
 """`gnnfusion relate` and `info --methods`: what they print, write and refuse."""
 
 import json
+from itertools import permutations
 
 import pytest
+import torch
 from small_runs import small_config, small_store
 
 from gnnfusion.cli import main
+from gnnfusion.graphs.store import GraphStore
 from gnnfusion.relatedness.estimators import METHODS
 from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.report.captions import NOTHING
 from gnnfusion.training.fit import train
 
 
@@ -59,6 +63,35 @@ def test_where_only_the_order_counts_the_table_gives_places(made, capsys, tmp_pa
     rows = [line.split() for line in lines[head + 1 : head + 13]]
     assert [r[1] for r in rows] == sorted(r[1] for r in rows)
     assert [r[-2] for r in rows] == ["1", "2", "3"] * 4
+
+
+@pytest.fixture(scope="module")
+def disjoint(tmp_path_factory):
+    """A run on rows of which each has the label of one task."""
+    folder = tmp_path_factory.mktemp("disjoint")
+    store = small_store(tasks=("regression",) * 4, unlabelled=0.0)
+    turn = torch.arange(len(store)) % 4
+    masks = {f"mask/t{n}": (turn == n).to(torch.uint8) for n in range(4)}
+    GraphStore(store.meta, {**store.tensors, **masks}).save(folder / "store")
+    train(GraphStore.open(folder / "store"), folder / "run", small_config(epochs=1), logs=False)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("method", ["labels", "evidence", "residuals"])
+def test_without_rows_that_have_both_labels_nothing_is_estimable(
+    disjoint, capsys, tmp_path, method
+):
+    words = ["--method", method, "--device", "cpu", "-o", tmp_path]
+    said = call(capsys, 0, "relate", disjoint, *words).out
+    lines = said.splitlines()
+    head = next(n for n, line in enumerate(lines) if line.startswith("from"))
+    assert "adjusted p" in lines[head]
+    rows = [line.split() for line in lines[head + 1 : head + 13]]
+    assert [(r[0], r[1]) for r in rows] == list(permutations(["t0", "t1", "t2", "t3"], 2))
+    assert all(r[2:] == ["not", "estimable", "0"] for r in rows)  # 0 rows have both labels
+    assert lines[head + 13] == NOTHING
+    assert "no test" not in said
+    assert "shuffled labels" not in said
 
 
 def test_controls_and_probe_tasks_are_printed_and_written(made, capsys, tmp_path):

@@ -10,10 +10,10 @@
     `arXiv:1810.03292 <https://arxiv.org/abs/1810.03292>`_). Whether it is there is asked by
     permuting tasks (`agreement.qap_p`).
 ``random_labels``
-    Labels shuffled over the rows that have one, after which about no pair may be significant. Of
-    ``labels`` both; of ``evidence`` those that are shown, for a wrong label must not help. Other
-    methods have none: shuffled labels leave the predictions, which are related, in the residuals,
-    and what a cut costs is no longer what the network has learned.
+    Labels shuffled over the rows that have one, after which about no pair may be significant; left
+    out where no pair is tested. Of ``labels`` both; of ``evidence`` those that are shown, for a
+    wrong label must not help. Other methods have none: shuffled labels leave the predictions, which
+    are related, in the residuals, and what a cut costs is no longer what the network has learned.
 ``necessity``, ``sufficiency``
     See `gnnfusion.relatedness.fidelity`.
 
@@ -86,11 +86,12 @@ def run_controls(
         if again is not None:
             bare = again(fresh(network, store, seed), store).value
             found |= weights_randomized(graph.value, bare, seed)
-    wrong = with_shuffled_labels(store, rows, seed)
-    if graph.method == "labels" and again is not None:
-        found |= labels_randomized(graph, again(None, wrong))
-    if graph.method == "evidence" and network is not None:
-        found |= labels_randomized(graph, evidence.estimate(network, store, rows, seed, wrong))
+    if np.isfinite(graph.p_adjusted).any():
+        wrong = with_shuffled_labels(store, rows, seed)
+        if graph.method == "labels" and again is not None:
+            found |= labels_randomized(graph, again(None, wrong))
+        if graph.method == "evidence" and network is not None:
+            found |= labels_randomized(graph, evidence.estimate(network, store, rows, seed, wrong))
     if network is not None and graph.interpretable:
         told = graph.method == "evidence"  # whose network has learned to read labels
         found |= fidelity(network, store, rows, graph.significant, seed, told=told)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gnnfusion.errors import RunError, UsageError
+from gnnfusion.relatedness.estimators import METHODS
 from gnnfusion.relatedness.intervals import mean_interval
 from gnnfusion.relatedness.questions import QUESTIONS
 from gnnfusion.whole import finite, write_json, write_text
@@ -196,8 +197,18 @@ class TaskGraph:
 
     @property
     def tested(self) -> bool:
-        """Whether the method has a test at all; without one there are no findings."""
-        return bool(np.isfinite(self.p_value).any())
+        """Whether there is a test at all; without one there are no findings.
+
+        It is the method's, so there is one also where no pair had the labels for it.
+        """
+        entry = METHODS.get(self.method)
+        has = entry is not None and entry.tested and not self.ranks_only
+        return has or bool(np.isfinite(self.p_value).any())
+
+    @property
+    def inestimable(self) -> np.ndarray:
+        """bool ``[T, T]``: pairs of two tasks without a value that are not derived."""
+        return np.isnan(self.value) & ~self._derived & ~np.eye(len(self.tasks), dtype=bool)
 
     @property
     def ranks(self) -> np.ndarray:

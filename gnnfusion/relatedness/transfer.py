@@ -128,13 +128,19 @@ class Transfer:
         Its only interval is the one over retraining: where the mean gain over all trainings on
         these rows lies. The p-value is of a two-sided t-test of the seeds' gains against 0; NaN
         with one seed. Other rows may say otherwise: neither speaks of them.
+
+        Of groups larger than pairs there is no p-value, and only the order within a target counts:
+        a mean gain of j over groups with i is also that of j in any company, so that it differs
+        from 0 says nothing about i.
         """
         values = self.pairs_per_seed(split)
-        nothing = np.full(values.shape[1:], np.nan)
-        with warnings.catch_warnings():
-            # One seed has no spread, and a pair that was not measured no mean: NaN says so.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            p_value = ttest_1samp(values, 0.0, axis=0).pvalue
+        p_value = nothing = np.full(values.shape[1:], np.nan)
+        of_pairs = all(len(group) == 2 for group in self.groups)
+        if of_pairs:
+            with warnings.catch_warnings():
+                # One seed has no spread, and a pair that was not measured no mean: NaN says so.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                p_value = ttest_1samp(values, 0.0, axis=0).pvalue
         reliability = self.reliability(split)
         agreement = self.valid_agreement()
         notes = [
@@ -143,6 +149,13 @@ class Transfer:
             f"reliability over seeds {reliability:.2f}; validation gains agree with test gains by "
             f"{agreement['z_pearson']:.2f}",
         ]
+        if not of_pairs:
+            notes.append(
+                "a value is j's mean gain over the groups with i, whose other members it holds, "
+                "too; whether it is 0 is no question about i, so it is not tested"
+            )
+        elif len(self.seeds) == 1:
+            notes.append("one seed has no spread, so nothing is tested; add --seeds")
         if (split or self.held_out) == "valid":
             notes.append("the rows that gains are measured on chose the epochs, too")
         if self.failed:
@@ -159,6 +172,7 @@ class Transfer:
             derived=self.derived,
             retrained=values,
             unit="share of the loss alone",
+            ranks_only=not of_pairs,
             notes=tuple(notes),
         )
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 NOT_INTERPRETABLE = "not interpretable"
 RANKS = "only the order within a target means something, not the size of a value"
 UNTESTED = "the method has no test, so no pair is a finding"
+NOTHING = "no pair can be estimated from these labels, so there is nothing to find"
 
 
 def subtitle(graph: TaskGraph) -> str:
@@ -28,11 +29,13 @@ def subtitle(graph: TaskGraph) -> str:
 
 
 def legend_line(graph: TaskGraph, style: str, extra: str = "") -> str:
-    """How to read the picture, in at most four lines."""
+    """How to read the picture, in at most five lines."""
     lines = _matrix_lines(graph) if style == "matrix" else _network_lines(graph)
     if not graph.interpretable:
         lines = ["the control shows that these values mean nothing, so none counts as a finding"]
     assert graph.derived is not None
+    if graph.inestimable.any() and style == "matrix":
+        lines.append("–: not estimable, for want of labels")
     if graph.derived.any():
         how = "derived" if style == "matrix" else "grey dots"
         lines.append(f"{how}: one is computed from the other or both from a third; never a finding")

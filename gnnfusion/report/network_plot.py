@@ -22,7 +22,7 @@ from gnnfusion.report.canvas import (
     number,
     save,
 )
-from gnnfusion.report.captions import legend_line, subtitle, unclear
+from gnnfusion.report.captions import NOTHING, legend_line, subtitle, unclear
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +100,7 @@ def plot_network(graph: TaskGraph, path: str | Path) -> Path:
     figure.text(0.5, 1 - 0.42 / height, subtitle(graph), ha="center", va="top", fontsize=8,
                 color=FAINT)  # fmt: skip
     if not sure and graph.interpretable and graph.tested:
-        extra.insert(0, "no pair is significant")
+        extra.insert(0, "no pair is significant" if found else NOTHING)
     figure.text(0.5, 0.08 / height, legend_line(graph, "network", "; ".join(extra)), ha="center",
                 va="bottom", fontsize=8, color=FAINT)  # fmt: skip
     unclear(figure, axes, graph)

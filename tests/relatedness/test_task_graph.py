@@ -211,4 +211,7 @@ def test_intervals_are_named_and_left_out_where_there_are_none():
     assert list(make().intervals) == ["given the model"]
     again = make(low=nothing, high=nothing, retrained=np.ones((3, 4, 4)))
     assert list(again.intervals) == ["over retraining"]
-    assert not make(p_value=nothing).tested
+    assert not make(p_value=nothing, method="cka").tested
+    # The test is the method's: without a label to test on there is one all the same.
+    assert make(p_value=nothing, method="labels").tested
+    assert not make(p_value=nothing, method="transfer", ranks_only=True).tested

@@ -76,9 +76,26 @@ def test_a_task_graph_has_intervals_and_tests_over_seeds():
     assert "reliability over seeds" in " ".join(graph.notes)
     assert graph.value[0, 1] == transfer.pairs()[0, 1]
     one = made(seeds=1).graph()
+    assert "one seed has no spread, so nothing is tested; add --seeds" in one.notes
     assert np.isnan(one.p_value).all()
     assert one.intervals == {}
     assert np.isfinite(one.value[0, 1])
+
+
+def test_company_of_any_kind_is_no_finding_about_who_it_is():
+    """Of groups larger than pairs: j loses 4 % with whomever it is, which is not about any i."""
+    groups = (("a", "b", "c"), ("b", "c", "d"), ("a", "c", "d"), ("a", "b", "d"), TASKS)
+    transfer = made(groups, noise=0.001, truth=np.full((5, 4), -0.04))
+    graph = transfer.graph()
+    np.testing.assert_allclose(graph.value[~np.eye(4, dtype=bool)], -0.04, atol=0.005)
+    assert np.isnan(graph.p_value).all()
+    assert graph.edges() == []
+    assert graph.ranks_only
+    assert not graph.tested
+    assert any("no question about i, so it is not tested" in note for note in graph.notes)
+    pairs = made(noise=0.001, truth=np.full((6, 4), -0.04)).graph()  # where it is about i and j
+    assert len(pairs.edges()) == 12
+    assert not pairs.ranks_only
 
 
 def test_truth_without_signal_has_no_reliability_and_with_it_has():

@@ -34,6 +34,12 @@ class Estimator(Method):
     question: str
     needs: str
 
+    @property
+    def tested(self) -> bool:
+        """Whether its values are tested against a null: of those that ask what training does,
+        measured transfer alone has one."""
+        return self.question != HELPS or self.needs == "trainings"
+
 
 ARXIV, DOI = "https://arxiv.org/abs", "https://doi.org"
 
