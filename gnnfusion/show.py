@@ -88,7 +88,7 @@ def _interval(low: float, high: float) -> str:
 
 def validation_rows(found: Validation) -> tuple[list[str], list[list[str]]]:
     """Head and rows of estimators against measured gains, each figure beside its ceiling."""
-    head = ["method", "question", "Spearman", "at most", "z-Pearson", "at most", "QAP p",
+    head = ["method", "question", "Spearman", "at most", "z-Pearson", "at most", "adjusted p",
             "share of best grouping", "seconds"]  # fmt: skip
     rows = [
         [v.method, METHODS[v.method].question, _two(v.spearman), _two(found.ceiling["spearman"]),

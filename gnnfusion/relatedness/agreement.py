@@ -7,7 +7,7 @@ compared within a target. NaN is what could not be estimated; it is left out, of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import permutations
 
 import numpy as np
@@ -109,8 +109,10 @@ def qap_p(
 
     Parameters
     ----------
-    predicted, truth
+    predicted
         ``[T, T]``.
+    truth
+        ``[T, T]``, or whatever the statistic compares with.
     statistic
         What is compared; it must take leading dimensions.
     draws
@@ -123,22 +125,44 @@ def qap_p(
     float
         Share of orders with an agreement at least as large; NaN if there is none to compare.
     """
-    count = len(truth)
-    found = float(statistic(predicted, truth))
-    if not np.isfinite(found):
-        return float("nan")
+    return float(qap_of_best([predicted], truth, statistic, draws=draws, seed=seed)[0])
+
+
+def qap_of_best(
+    predicted: Sequence[np.ndarray],
+    truth: np.ndarray,
+    statistic: Statistic = z_pearson,
+    *,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> np.ndarray:
+    r"""p-values ``[K]`` of the agreements of K predictions of which the best will be picked.
+
+    .. math:: p_k = P_\pi\bigl(\max_l r(\pi a_l, g) \ge r(a_k, g)\bigr)
+
+    with every prediction in the same order :math:`\pi` (Westfall and Young, 1993): of predictions
+    that all mean nothing the best has a p-value of at most 0.05 in 5 %, however many there are and
+    however alike. For one it is `qap_p`, whose parameters these are.
+    """
+    found = np.array([float(statistic(p, truth)) for p in predicted])
+    if not np.isfinite(found).any():
+        return np.full(len(found), np.nan)
+    count = len(predicted[0])
     if count <= ENUMERATED:
         orders = np.array(list(permutations(range(count))))
     else:
         rng = np.random.default_rng(seed)
         orders = rng.permuted(np.tile(np.arange(count), (draws, 1)), axis=1)
         orders = np.vstack([np.arange(count), orders])  # the order as it is belongs to the null
-    null = np.concatenate([
-        statistic(predicted[part[:, :, None], part[:, None, :]], truth)
-        for part in np.array_split(orders, max(1, len(orders) // 2000))
-    ])  # fmt: skip
+    parts = np.array_split(orders, max(1, len(orders) // 2000))
+    each = [
+        np.concatenate([statistic(p[o[:, :, None], o[:, None, :]], truth) for o in parts])
+        for p in predicted
+    ]
+    null = np.max([np.where(np.isfinite(e), e, -np.inf) for e in each], axis=0)
     null = null[np.isfinite(null)]
-    return float((null >= found - 1e-12).mean())
+    p_value = (null[:, None] >= found - 1e-12).mean(0)
+    return np.where(np.isfinite(found), p_value, np.nan)
 
 
 def split_half(values: np.ndarray, statistic: Statistic = z_pearson) -> float:
@@ -188,19 +212,24 @@ def predicted_gains(value: np.ndarray, members: np.ndarray) -> np.ndarray:
     A value counts from the mean over the target's sources, so that company above it is good and
     company below it is not; of the members of a group, `company` is taken.
     """
+    return company(from_targets_mean(value), members)
+
+
+def from_targets_mean(value: np.ndarray) -> np.ndarray:
+    """Values of pairs ``[T, T]`` less the mean over the target's sources; NaN on the diagonal."""
     others = np.where(np.eye(len(value), dtype=bool), np.nan, value)
-    return company(others - known_mean(others), members)
+    return others - known_mean(others)
 
 
 def company(value: np.ndarray, members: np.ndarray) -> np.ndarray:
-    r"""What a group's members are worth to each other, ``[G, T]``, from pairs ``[T, T]``.
+    r"""What a group's members are worth to each other, ``[..., G, T]``, from pairs ``[..., T, T]``.
 
     .. math:: c_j(S) = \frac{1}{n + K} \sum_{i \in S,\, i \ne j} v_{ij}
 
     over the n others whose value is known, with K = `COMPANY`: every further member adds, the later
     ones less. NaN where none is known, and for tasks that are not of the group.
     """
-    off = ~np.eye(len(value), dtype=bool)
+    off = ~np.eye(value.shape[-1], dtype=bool)
     known = np.isfinite(value) & off
     inside = members.astype(float)
     count = inside @ known.astype(float)

@@ -3,13 +3,15 @@ r"""Every estimator of relatedness against measured transfer, on one run.
 The truth are gains :math:`G_j(S)` of groups S (`gnnfusion.relatedness.transfer`). An estimator with
 values :math:`a_{ij}` predicts
 
-.. math:: \hat G_j(S) = \operatorname{mean}_{i \in S,\, i \ne j} a_{ij}
+.. math:: \hat G_j(S) = \frac{1}{n + K} \sum_{i \in S,\, i \ne j} (a_{ij} - \bar a_j)
 
-and both are compared within each target, over the groups that it is in: by rank correlation, by the
-pooled correlation of standardized values (z-Pearson), by a permutation of tasks (QAP), and by what
-the best split by the estimator is worth, as a share of the best one's. The truth is measured with
-error, so beside each figure stands what a perfect prediction could be expected to reach: the root
-of the truth's reliability over seeds.
+over the n others in S (`agreement.company`), and both are compared within each target, over the
+groups that it is in: by rank correlation, by the pooled correlation of standardized values
+(z-Pearson), and by what the best split by the estimator is worth, as a share of the best one's.
+Whether an estimator agrees at all is asked by permuting tasks (QAP), against the best of all
+estimators in each order, for it is the best that is recommended. The truth is measured with error,
+so beside each figure stands what a perfect prediction could be expected to reach: the root of the
+truth's reliability over seeds.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ import numpy as np
 from gnnfusion.errors import UsageError
 from gnnfusion.relatedness.agreement import (
     LEAST,
+    company,
+    from_targets_mean,
     predicted_gains,
-    qap_p,
+    qap_of_best,
     spearman,
     split_half,
     z_pearson,
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
 FILE = "relatedness_validation.json"
 FORMAT = 1
 GROUPS = 3  # at most, of the split whose worth is compared
+DRAWS = 2000  # orders of more tasks than are all tried
 RELIABLE = 0.5  # less than half of what is measured is signal
 
 
@@ -62,7 +67,8 @@ class Verdict:
     spearman, z_pearson
         Agreement within targets.
     qap_p
-        p-value of the agreement of pairs under orders of the tasks that mean nothing.
+        p-value of the z-Pearson under orders of the tasks that mean nothing, adjusted for the
+        choice among all estimators that were compared (`agreement.qap_of_best`).
     grouping
         Worth of its best split into at most `GROUPS` groups, as a share of the best one's.
     seconds
@@ -126,12 +132,14 @@ class Validation:
         best = known[0]
         if not best.qap_p <= 0.05:
             return (
-                f"no estimator is shown to predict gains: the best, {best.method}, agrees by "
-                f"{best.z_pearson:.2f} (p = {best.qap_p:.2f}); measure with --method transfer"
+                f"no estimator is shown to predict gains: the best of {len(known)}, {best.method}, "
+                f"agrees by {best.z_pearson:.2f} (adjusted p = {best.qap_p:.2f}); measure with "
+                "--method transfer"
             )
         return (
             f"{best.method} agrees best with the measured gains, by {best.z_pearson:.2f} of at "
-            f"most {self.ceiling['z_pearson']:.2f} that can be expected"
+            f"most {self.ceiling['z_pearson']:.2f} that can be expected (p = {best.qap_p:.3f}, "
+            f"adjusted for the choice among {len(known)})"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -235,15 +243,21 @@ def judge(
 ) -> Validation:
     """Hold task graphs by method to measured gains; what each took is told along."""
     gains, pairs, members = truth.gains(), truth.pairs(), truth.members
+
+    def agreement(value: np.ndarray, gains: np.ndarray) -> np.ndarray:
+        return z_pearson(company(value, members), gains)
+
+    values = [from_targets_mean(graph.value) for graph in graphs.values()]
+    p_values = qap_of_best(values, gains, agreement, draws=DRAWS) if values else []
     verdicts = []
-    for method, graph in graphs.items():
+    for (method, graph), p_value in zip(graphs.items(), p_values, strict=True):
         predicted = predicted_gains(graph.value, members)
         verdicts.append(Verdict(
             method=method,
             predicted=predicted,
             spearman=float(spearman(predicted, gains)),
             z_pearson=float(z_pearson(predicted, gains)),
-            qap_p=qap_p(graph.value, pairs),
+            qap_p=float(p_value),
             grouping=oracle_share(affinity(graph), pairs, GROUPS),
             seconds=seconds[method],
         ))  # fmt: skip

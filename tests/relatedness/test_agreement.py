@@ -5,7 +5,14 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, pearsonr, spearmanr
 from sklearn.metrics import roc_auc_score
 
-from gnnfusion.relatedness.agreement import auroc, qap_p, spearman, split_half, z_pearson
+from gnnfusion.relatedness.agreement import (
+    auroc,
+    qap_of_best,
+    qap_p,
+    spearman,
+    split_half,
+    z_pearson,
+)
 
 both = pytest.mark.parametrize("statistic", [spearman, z_pearson])
 
@@ -124,6 +131,24 @@ def test_p_values_are_uniform_under_the_null(tasks):
     assert kstest(found, "uniform").pvalue > 1e-3
     assert 0.02 < np.mean(np.array(found) <= 0.05) < 0.09
     # Shuffled one by one, entries would be taken for 20 or 56 independent ones.
+
+
+def test_p_values_count_that_the_best_was_picked():
+    rng = np.random.default_rng(0)
+    smallest = []
+    for seed in range(300):
+        truth, common = rng.normal(size=(2, 5, 5))
+        several = [rng.normal(size=(5, 5)) + common for _ in range(6)]  # alike to each other
+        found = qap_of_best(several, truth)
+        alone = np.array([qap_p(p, truth) for p in several]) if seed < 10 else found
+        assert (found >= alone).all()
+        smallest.append(found.min())
+    assert kstest(smallest, "uniform").pvalue > 1e-3
+    nothing = np.full((5, 5), np.nan)
+    found = qap_of_best([several[0], nothing], truth)
+    assert found[0] == qap_p(several[0], truth)
+    assert np.isnan(found[1])
+    assert np.isnan(qap_of_best([nothing], truth)).all()
 
 
 @both

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_runs import small_config, small_store
 
 from gnnfusion.errors import UsageError
-from gnnfusion.relatedness import estimate_all
+from gnnfusion.relatedness import estimate_all, validation
 from gnnfusion.relatedness.agreement import (
     COMPANY,
     company,
@@ -30,21 +30,22 @@ PAIRS = tuple(combinations(TASKS, 2))
 
 def measured(affinity, noise=0.01, seeds=4, groups=PAIRS):
     """Transfer whose gains are what the affinity predicts, up to noise."""
-    rng, members = np.random.default_rng(1), np.array([[t in g for t in TASKS] for g in groups])
+    tasks = TASKS[: len(affinity)]
+    rng, members = np.random.default_rng(1), np.array([[t in g for t in tasks] for g in groups])
     others = members.sum(1, keepdims=True) - 1
     losses = 1 - company(affinity, members) * (others + COMPANY) / others + noise * rng.normal(
-        size=(seeds, len(groups), len(TASKS))
+        size=(seeds, len(groups), len(tasks))
     )  # fmt: skip
     return Transfer(
-        tasks=TASKS, groups=groups, seeds=tuple(range(seeds)),
-        alone={"test": np.ones((seeds, len(TASKS)))}, together={"test": losses},
-        derived=np.zeros((6, 6), bool), seconds=1.0,
+        tasks=tasks, groups=groups, seeds=tuple(range(seeds)),
+        alone={"test": np.ones((seeds, len(tasks)))}, together={"test": losses},
+        derived=np.zeros(affinity.shape, bool), seconds=1.0,
     )  # fmt: skip
 
 
 def graph(value, method="cka"):
     nothing = np.full(value.shape, np.nan)
-    return TaskGraph(tasks=TASKS, method=method, question=QUESTIONS[2], value=value, low=nothing,
+    return TaskGraph(tasks=TASKS[: len(value)], method=method, question=QUESTIONS[2], value=value, low=nothing,
                      high=nothing, p_value=nothing, n=5)  # fmt: skip
 
 
@@ -98,6 +99,7 @@ def test_a_right_prediction_reaches_the_ceiling_and_a_wrong_one_does_not(affinit
     assert best.spearman == float(spearman(predicted_gains(affinity, members), truth.gains()))
     assert best.z_pearson == float(z_pearson(predicted_gains(affinity, members), truth.gains()))
     assert found.conclusion.startswith("cka agrees best with the measured gains, by 1.00 of at")
+    assert found.conclusion.endswith("(p = 0.001, adjusted for the choice among 2)")
 
 
 def test_what_cannot_be_relied_on_is_concluded(affinity):
@@ -109,6 +111,20 @@ def test_what_cannot_be_relied_on_is_concluded(affinity):
     assert "measured too unreliably" in noisy.conclusion
     wrong = judge(measured(-affinity), graphs, seconds, {})
     assert "no estimator is shown to predict gains" in wrong.conclusion
+
+
+def test_the_best_of_many_that_mean_nothing_is_seldom_recommended(monkeypatch):
+    """Of eight estimators that are noise, the best by its own p-value would be in a third."""
+    monkeypatch.setattr(validation, "oracle_share", lambda *_: 0.0)  # takes most of the time
+    rng, found, groups = np.random.default_rng(0), [], tuple(combinations(TASKS[:5], 3))
+    names = ("cka", "rsa", "gradient", "labels", "residuals", "evidence", "ablation", "linearized")
+    for _ in range(200):
+        truth = measured(rng.normal(0, 0.1, (5, 5)), groups=groups)
+        graphs = {m: graph(rng.normal(size=(5, 5)), m) for m in names}
+        found.append(judge(truth, graphs, dict.fromkeys(names, 1.0), {}))
+    assert min(f.truth.reliability() for f in found) > 0.5
+    assert np.mean(["agrees best" in f.conclusion for f in found]) <= 0.08
+    assert all("the best of 8" in f.conclusion or "among 8" in f.conclusion for f in found)
 
 
 def test_only_what_changes_order_within_a_target_counts(affinity):
