@@ -105,8 +105,9 @@ def _relate(p: ArgumentParser) -> None:
     """Say which tasks are related, with evidence."""
     p.add_argument("run", type=str, help="run folder")
     names = ", ".join(METHODS)
-    p.add_argument("--method", type=str, default="evidence",
-                   help=f"one of {names}; `gnnfusion info --methods` says more")  # fmt: skip
+    p.add_argument("--method", type=str | None, default=None,
+                   help=f"one of {names}; by default evidence; `gnnfusion info --methods` says "
+                        "more")  # fmt: skip
     p.add_argument(
         "--splits",
         type=str | None,
@@ -121,11 +122,12 @@ def _relate(p: ArgumentParser) -> None:
                         "where the method puts them")  # fmt: skip
     p.add_argument("--validate", action="store_true",
                    help="hold every method to gains measured as by --method transfer")  # fmt: skip
-    p.add_argument("--seeds", type=int, default=5,
-                   help="of transfer and --validate: trainings of each task and pair")  # fmt: skip
+    p.add_argument("--seeds", type=int | None, default=None,
+                   help="of transfer and --validate: trainings of each task and pair; 5 by "
+                        "default")  # fmt: skip
     p.add_argument("--jobs", type=int | None, default=None,
                    help="of transfer and --validate: processes; one a core by default")  # fmt: skip
-    p.add_argument("--subsets", type=int, default=0,
+    p.add_argument("--subsets", type=int | None, default=None,
                    help="of transfer and --validate: random groups instead of pairs")  # fmt: skip
     p.add_argument("--groups", type=int | None, default=None,
                    help="split the tasks into at most so many groups")  # fmt: skip

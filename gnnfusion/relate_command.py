@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
@@ -24,16 +24,15 @@ def relate(a: Namespace) -> None:
     from gnnfusion.training.run import Run
 
     run = Run.load(a.run)
+    _refuse_ignored(a)
     if a.validate:
         _validate(a, run)
         return
+    a.method = a.method or "evidence"
     folder, groups_file = _relate_outputs(a, run.path)
-    if a.probe and a.method == "transfer":
-        raise UsageError("--probe is for methods that read one training; leave it out of transfer")
     graph = relate_run(
-        run, a.method, splits=_splits(a), retrainings=a.retrainings, seeds=a.seeds,
-        jobs=a.jobs, subsets=a.subsets, seed=a.seed, device=a.device,
-        progress=sys.stderr.isatty(), say=progress(),
+        run, a.method, splits=_splits(a), retrainings=a.retrainings, seed=a.seed,
+        device=a.device, progress=sys.stderr.isatty(), say=progress(), **_measured(a),
     )  # fmt: skip
     made = write_task_graph(graph, folder)
     print(f"{graph.question} ({graph.method})")
@@ -58,6 +57,29 @@ def relate(a: Namespace) -> None:
         _probe(a, run, folder)
     if groups_file is not None:
         _write_groups(a, run, graph, groups_file)
+
+
+def _refuse_ignored(a: Namespace) -> None:
+    """`UsageError` where an option would be ignored."""
+    if a.validate:
+        for flag in ("method", "splits", "probe", "retrainings", "groups"):
+            if a[flag]:
+                raise UsageError(f"--validate is of all methods at once; leave out --{flag}")
+    elif a.method == "transfer":
+        if a.probe:
+            raise UsageError(
+                "--probe is for methods that read one training; leave it out of transfer"
+            )
+    else:
+        for flag in ("subsets", "seeds", "jobs"):
+            if a[flag] is not None:
+                raise UsageError(f"--{flag} is of --method transfer or --validate; leave it out")
+
+
+def _measured(a: Namespace) -> dict[str, Any]:
+    """How much is measured by training, where that is asked for."""
+    seeds = 5 if a.seeds is None else a.seeds
+    return {"subsets": a.subsets or 0, "seeds": seeds, "jobs": a.jobs}
 
 
 def _splits(a: Namespace) -> tuple[str, ...] | None:
@@ -100,12 +122,9 @@ def _validate(a: Namespace, run: Run) -> None:
     from gnnfusion.report.validation import plot_validation
     from gnnfusion.show import print_table, validation_rows
 
-    for flag in ("probe", "retrainings", "groups"):
-        if a[flag]:
-            raise UsageError(f"--validate is of all methods at once; leave out --{flag}")
     found = validate(
-        run, subsets=a.subsets, seeds=a.seeds, jobs=a.jobs, seed=a.seed, device=a.device,
-        progress=sys.stderr.isatty(), say=progress(),
+        run, seed=a.seed, device=a.device, progress=sys.stderr.isatty(), say=progress(),
+        **_measured(a),
     )  # fmt: skip
     folder = Path(a.out) if a.out else run.path
     print_table(*validation_rows(found))
@@ -130,11 +149,11 @@ def _write_groups(a: Namespace, run: Run, graph: TaskGraph, path: Path) -> None:
     from gnnfusion.relatedness.grouping import group_tasks
     from gnnfusion.relatedness.measured import group_by_measured
 
-    measured = a.method == "transfer" and a.subsets > 0
+    measured = bool(a.subsets)
     if measured:
         found = group_by_measured(
-            run, a.groups, subsets=a.subsets, seeds=a.seeds, jobs=a.jobs, seed=a.seed,
-            device=a.device, progress=sys.stderr.isatty(),
+            run, a.groups, seed=a.seed, device=a.device, progress=sys.stderr.isatty(),
+            **_measured(a),
         )  # fmt: skip
     else:
         found = group_tasks(graph, a.groups)

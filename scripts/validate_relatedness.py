@@ -2,7 +2,7 @@
 
     python scripts/validate_relatedness.py --seeds 20 --json docs/results/relatedness_exam.json
 
-Every data seed is a data set of its own, trained once with the settings of datasets/planted_v1;
+Every data seed is a data set of its own, trained once with the settings of the preset's data set;
 every estimator then reads that one network (labels read none). `auroc` is the chance that a pair
 which shares a factor has the larger value than one that does not, mean over data seeds. Hard pairs
 share factors with orthogonal loadings, so that their labels do not correlate; they are planted in
@@ -25,6 +25,7 @@ from parts.estimates import timed_graphs  # scripts/ is where this program lies
 from parts.results import markdown, provenance
 
 from gnnfusion import TaskGraph, TrainConfig, build, datasets
+from gnnfusion.datasets.planted import PRESETS
 from gnnfusion.relatedness.agreement import auroc
 from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine, estimable
 from gnnfusion.relatedness.estimators import ESTIMATORS
@@ -38,10 +39,10 @@ def graphs_of(
 ) -> tuple[dict[str, TaskGraph], dict[str, float], dict[str, Any]]:
     """Task graphs by method of one planted set, what each took in seconds, and the truth."""
     data = datasets.planted_arrays(name, seed=seed, **options)
-    config = TrainConfig.from_dict({**datasets.defaults("planted_v1"), "seed": seed})
+    config = TrainConfig.from_dict({**datasets.defaults(name), "seed": seed})
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
-        schema = datasets.load("planted_v1", seed=seed, **options)
+        schema = datasets.load(name, seed=seed, **options)
         store = build(schema, Path(folder) / "store", progress=False)
         probed = any(ESTIMATORS[m].needs == "training" for m in methods)
         every = probe_interval(len(store.schema.tasks)) if probed else 0
@@ -127,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first_seed", type=int, default=0)
-    parser.add_argument("--preset", default="planted_v1")
+    parser.add_argument("--preset", default="planted_v1", choices=list(PRESETS))
     parser.add_argument("--methods", default=",".join(ESTIMATORS), help="comma-separated")
     parser.add_argument("--hard", action=argparse.BooleanOptionalAction, default=True,
                         help="plant a second data set of each seed for the hard pairs")  # fmt: skip

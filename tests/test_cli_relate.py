@@ -142,7 +142,16 @@ def test_every_method_is_listed(capsys, tmp_path):
             ["--validate", "--groups", "2"],
             "--validate is of all methods at once; leave out --groups",
         ),
+        (["--validate", "--method", "labels"], "at once; leave out --method"),
+        (["--validate", "--splits", "test"], "at once; leave out --splits"),
         (["--validate", "--subsets", "2"], "no task would be in 3 groups"),
+        (["--subsets", "2"], "--subsets is of --method transfer or --validate; leave it out"),
+        (["--method", "labels", "--seeds", "5"], "--seeds is of --method transfer or --validate"),
+        (["--method", "cka", "--jobs", "1"], "--jobs is of --method transfer or --validate"),
+        *(
+            (["--method", m, "--splits", "test"], f"{m!r} measures in training; leave out the s")
+            for m in ("transfer", "look_ahead", "first_order")
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_one_sentence(made, capsys, words, said):

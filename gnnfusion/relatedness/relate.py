@@ -56,7 +56,7 @@ def relate(
         `gnnfusion.relatedness.estimators.transfer.transfer_of`, which returns more than the graph.
     splits
         Rows to measure on; by default valid and test, which the network has not learned from, and
-        for ``labels``, which uses no network, all.
+        for ``labels``, which uses no network, all. Not for methods that measure in training.
     retrainings
         Train the run again with so many other seeds (kept in ``retrained/`` of the run folder),
         for the interval over retraining; 0 leaves it out. Not for ``labels`` and ``transfer``.
@@ -76,8 +76,8 @@ def relate(
     Raises
     ------
     UsageError
-        The method is unknown or does not fit the run's fusion, or there are fewer than two tasks or
-        no rows.
+        The method is unknown or does not fit the run's fusion or the splits, or there are fewer
+        than two tasks or no rows.
     """
     needs = find_method(METHODS, "method", method).needs
     if retrainings < 0:
@@ -85,6 +85,8 @@ def relate(
     if retrainings and needs not in ("network", "training"):
         why = "uses no network" if needs == "labels" else "trains with several seeds already"
         raise UsageError(f"the method {method!r} {why}; leave out the retrainings")
+    if splits is not None and needs in ("training", "trainings"):
+        raise UsageError(f"the method {method!r} measures in training; leave out the splits")
     if method == "transfer":
         from gnnfusion.relatedness.estimators.transfer import transfer_of  # it imports Lightning
 

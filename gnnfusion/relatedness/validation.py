@@ -248,7 +248,7 @@ def judge(
         return z_pearson(company(value, members), gains)
 
     values = [from_targets_mean(graph.value) for graph in graphs.values()]
-    p_values = qap_of_best(values, gains, agreement, draws=DRAWS) if values else []
+    p_values = qap_of_best(values, gains, agreement, draws=DRAWS)
     verdicts = []
     for (method, graph), p_value in zip(graphs.items(), p_values, strict=True):
         predicted = predicted_gains(graph.value, members)

@@ -44,8 +44,8 @@ def measured(affinity, noise=0.01, seeds=4, groups=PAIRS):
 
 
 def graph(value, method="cka"):
-    nothing = np.full(value.shape, np.nan)
-    return TaskGraph(tasks=TASKS[: len(value)], method=method, question=QUESTIONS[2], value=value, low=nothing,
+    nothing, tasks = np.full(value.shape, np.nan), TASKS[: len(value)]
+    return TaskGraph(tasks=tasks, method=method, question=QUESTIONS[2], value=value, low=nothing,
                      high=nothing, p_value=nothing, n=5)  # fmt: skip
 
 
