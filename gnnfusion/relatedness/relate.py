@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,7 +154,7 @@ def estimate_run(
 ) -> TaskGraph:
     """A task graph by one method of a run, on these rows of a store with the run's tasks."""
     if method == "combined":
-        return _combined(run, store, rows, seed, device)
+        return _combined(run.network(device), store, rows, seed)
     if ESTIMATORS[method].needs == "training":
         return estimate(method, None, store, rows, seed, probes_of(run, store, progress=progress))
     return estimate(method, run.network(device), store, rows, seed)
@@ -166,29 +167,23 @@ def _controlled(
     method, needs = graph.method, METHODS[graph.method].needs
 
     def again(network: FusionNetwork | None, store: GraphStore) -> TaskGraph:
+        if method == "combined" and network is not None:
+            return _combined(network, store, rows, seed)
         probes = None
         if needs == "training" and network is not None:
             probes = probes_of_weights(network, store, run.config.batch_size, seed)
         return estimate(method, network, store, rows, seed, probes)
 
     network = None if needs == "labels" else run.network(device)
-    repeated = again if method in ESTIMATORS else None
-    return replace(graph, controls=run_controls(graph, network, store, rows, seed, repeated))
+    return replace(graph, controls=run_controls(graph, network, store, rows, seed, again))
 
 
-def _combined(run: Run, store: GraphStore, rows: Tensor, seed: int, device: str) -> TaskGraph:
-    """The combination of all that fit the run and need no further training."""
-    network, graphs = run.network(device), {}
-    probes = Probes.load(run.path / FILE) if (run.path / FILE).is_file() else None
+def _combined(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
+    """The combination of all that fit the network and need no further training."""
+    graphs = {}
     for method in SINGLE_TRAINING:
-        if probes is None and ESTIMATORS[method].needs == "training":
-            continue
-        try:
-            if method == "evidence":
-                run.check_reads_labels()
-            graphs[method] = estimate(method, network, store, rows, seed, probes)
-        except UsageError:
-            continue
+        with suppress(UsageError):
+            graphs[method] = estimate(method, network, store, rows, seed)
     return combine(estimable(graphs))
 
 

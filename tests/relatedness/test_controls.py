@@ -9,11 +9,14 @@ from random_stores import make_network, make_store
 from small_runs import small_config, small_store
 
 from gnnfusion.relatedness import controls
+from gnnfusion.relatedness.agreement import spearman
+from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine
 from gnnfusion.relatedness.estimators import evidence, labels
 from gnnfusion.relatedness.estimators.ablation import estimate_ablation_total, total_rise
-from gnnfusion.relatedness.relate import relate
+from gnnfusion.relatedness.relate import estimate, relate
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.fit import train
+from gnnfusion.training.run import Run
 
 TASKS = ("regression", "binary", "multiclass", "regression", "ordinal")
 
@@ -46,9 +49,40 @@ def test_a_ranking_that_untrained_weights_have_is_not_learned():
     assert kept["value"] == pytest.approx(1)
     assert kept["p_value"] == pytest.approx(1 / 120)  # of all orders of five tasks one
     assert not kept["passed"]
+    assert kept["sentence"].endswith("some of the ranking is there before training")
     flat = controls.weights_randomized(value, np.ones((5, 5)), 0)["random_weights"]
     assert flat["passed"]
     assert "no ranking" in flat["sentence"]
+
+
+def correlated(tasks, wanted, seed=0):
+    """Values of pairs, and others whose rank correlation with them is about as wanted."""
+    rng = np.random.default_rng(seed)
+    value = rng.normal(size=(tasks, tasks))
+    found = [wanted * value + (1 - wanted**2) ** 0.5 * rng.normal(size=value.shape)
+             for _ in range(200)]  # fmt: skip
+    return value, min(found, key=lambda bare: abs(spearman(value, bare) - wanted))
+
+
+def test_what_is_not_significant_is_not_said_to_be_absent():
+    """Of four tasks a correlation of 0.6 is seldom significant; that shows nothing either way."""
+    open_, low = (
+        controls.weights_randomized(*correlated(4, wanted), 0)["random_weights"]
+        for wanted in (0.6, 0.0)
+    )
+    assert open_["value"] == pytest.approx(0.6, abs=0.1)
+    assert open_["p_value"] > 0.05
+    assert open_["passed"] is None
+    assert open_["sentence"].endswith("whether some is there before training is left open")
+    assert low["passed"] is True
+    assert low["sentence"].endswith("the ranking is not shown to be there before training")
+    assert "learned" not in open_["sentence"] + low["sentence"]
+    # Three of these tasks are told apart by nothing, so three of the 24 orders are this one.
+    alike = np.array([[0, 2, 1, 1], [1, 0, 2, 1], [2, 1, 0, 1], [1, 1, 1, 0]], float)
+    bare = np.random.default_rng(3).normal(size=(4, 4))
+    few = controls.weights_randomized(alike, bare, 0)["random_weights"]
+    assert few["value"] < controls.LOW
+    assert few["passed"] is None
 
 
 def test_fresh_weights_are_others_of_the_same_network_fitted_to_the_same_rows(store):
@@ -130,7 +164,7 @@ def test_probes_of_weights_leave_them_as_they_were(store):
         ("look_ahead", {"ablation", "random_weights"}),
         ("attention", {"ablation", "random_weights"}),
         ("ablation_total", {"random_weights"}),
-        ("combined", {"ablation"}),
+        ("combined", {"ablation", "random_weights"}),
     ],
 )
 def test_controls_are_there_by_default_and_kept(folder, tmp_path, method, expected):
@@ -147,6 +181,15 @@ def test_controls_are_there_by_default_and_kept(folder, tmp_path, method, expect
         assert relate(folder / "run", method, controls=False).controls == {}
     if method == "attention":
         assert "uniform" in graph.control["what"]
+
+
+def test_the_combination_is_repeated_on_untrained_weights(folder):
+    run = Run.load(folder / "run")
+    store, graph = run.store(), relate(run, "combined", device="cpu")
+    rows, bare = store.rows("valid", "test"), controls.fresh(run.network("cpu"), store, 0)
+    parts = {m: estimate(m, bare, store, rows, 0) for m in SINGLE_TRAINING}
+    expected = float(spearman(graph.value, combine(parts).value))
+    assert graph.controls["random_weights"]["value"] == pytest.approx(expected)
 
 
 def test_the_same_every_time(folder):
