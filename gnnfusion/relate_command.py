@@ -166,6 +166,8 @@ def _write_groups(a: Namespace, run: Run, graph: TaskGraph, path: Path) -> None:
               f"{found.value:.1%}, mean over tasks")  # fmt: skip
     else:
         print(f"worth by these values: {found.value:.4f} a task; none together is 0")
+    if not measured and graph.tested and not graph.edges():
+        print("no pair is a finding, so these groups may be of chance alone")
     if not graph.interpretable:
         print("the control says that these values mean nothing, and so do groups by them")
     elif graph.method != "transfer":

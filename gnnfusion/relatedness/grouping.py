@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from gnnfusion.errors import UsageError
-from gnnfusion.relatedness.agreement import known_mean
+from gnnfusion.relatedness.agreement import from_targets_mean, known_mean
+from gnnfusion.relatedness.estimators import HELPS
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.whole import finite, write_json
 
@@ -83,8 +84,10 @@ def group_tasks(graph: TaskGraph, most: int) -> Grouping:
     Raises
     ------
     UsageError
-        `most` is below one.
+        `most` is below one, or no pair has a value.
     """
+    if not np.isfinite(graph.value).any():
+        raise UsageError("no pair can be estimated, so there is nothing to split the tasks by")
     worth = affinity(graph)
     split = best_split(worth, most)
     return Grouping(
@@ -97,15 +100,27 @@ def group_tasks(graph: TaskGraph, most: int) -> Grouping:
 
 
 def affinity(graph: TaskGraph) -> np.ndarray:
-    """What the company of i is worth to j next to being alone, ``[T, T]``.
+    r"""What the company of i is worth to j next to being alone, ``[T, T]``.
 
     The value less that of an unrelated pair. Where only the order within a target means something,
     less the mean over the target's sources: those above it are good company, the others are not.
+
+    Of a method that tests, but not whether training helps, the values of unrelated pairs are not 0
+    (an absolute correlation never is), and among many some are large by chance. There
+
+    .. math:: a_{ij} = [ij \text{ is a finding}]\, (v_{ij} - v_0) - c
+
+    with c the mean of :math:`|v - v_0|` over the pairs that are no findings: company that is not
+    shown to be related costs what chance looks like, and so is worse than none.
     """
-    if not graph.ranks_only:
-        return graph.value - graph.null
-    value = np.where(np.eye(len(graph.value), dtype=bool), np.nan, graph.value)
-    return value - known_mean(value)
+    if graph.ranks_only:
+        return from_targets_mean(graph.value)
+    apart = graph.value - graph.null
+    tested = np.isfinite(graph.p_adjusted)
+    if graph.question == HELPS or not tested.any():
+        return apart
+    chance = known_mean(np.abs(apart[tested & ~graph.significant]))
+    return np.where(tested, np.where(graph.significant, apart, 0) - np.nan_to_num(chance), np.nan)
 
 
 def best_split(

@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import pearsonr
 
 from gnnfusion.errors import UsageError
 from gnnfusion.relatedness import grouping
@@ -167,6 +169,34 @@ def test_groups_of_a_graph_count_from_what_is_not_related(tmp_path):
     assert set(written["weights"]) == {"a", "b", "c"}
 
 
+def labels_graph(y):
+    """Absolute correlations of the columns of ``[n, T]``, tested, as of the method labels."""
+    found = [[pearsonr(a, b) if a is not b else (1.0, 1.0) for b in y.T] for a in y.T]
+    value, p_value = np.abs(np.array(found)).transpose(2, 0, 1)
+    return TaskGraph(
+        tasks=tuple(f"t{n}" for n in range(y.shape[1])), method="labels", value=value, low=value,
+        high=value, question="labels go together", p_value=p_value, n=len(y), symmetric=True,
+    )  # fmt: skip
+
+
+def test_company_by_chance_is_worse_than_none():
+    """Absolute correlations of independent labels are above 0, and worth nothing."""
+    rng, alone = np.random.default_rng(0), 0
+    for _ in range(50):
+        y = rng.normal(size=(60, 8))
+        found = group_tasks(labels_graph(y), 8)
+        alone += len(found.groups) == 8
+        y[:, 5] = y[:, 2] + 0.5 * rng.normal(size=60)
+        assert {"t2", "t5"} in [set(g) for g in group_tasks(labels_graph(y), 8).groups]
+    assert alone >= 48
+    assert found.value == 0
+    graph = labels_graph(y)
+    np.testing.assert_allclose(affinity(replace(graph, value=7 * graph.value)), 7 * affinity(graph))
+    # Measured gains are no such values: 0 is what they are of company that changes nothing.
+    gains = replace(graph, method="transfer", question="training with i helps j")
+    np.testing.assert_array_equal(affinity(gains), graph.value)
+
+
 def test_where_only_ranks_mean_something_values_count_from_the_targets_mean():
     value = np.full((4, 4), 0.2)  # all above 0: by size alone nobody would be left out
     value[0, 1] = value[1, 0] = value[2, 3] = value[3, 2] = 0.9
@@ -179,6 +209,10 @@ def test_where_only_ranks_mean_something_values_count_from_the_targets_mean():
 
 
 def test_what_cannot_be_split_is_said():
+    nothing = replace(labels_graph(np.random.default_rng(0).normal(size=(9, 3))),
+                      value=np.full((3, 3), np.nan))  # fmt: skip
+    with pytest.raises(UsageError, match="no pair can be estimated, so there is nothing to split"):
+        group_tasks(nothing, 2)
     with pytest.raises(UsageError, match="the number of groups must be at least 1, not 0"):
         best_split(np.ones((3, 3)), 0)
     with pytest.raises(UsageError, match=r"an affinity must be \[T, T\], not \[3, 2\]"):
