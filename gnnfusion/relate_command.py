@@ -12,11 +12,14 @@ from gnnfusion.commands import progress, read_splits
 from gnnfusion.errors import UsageError
 
 if TYPE_CHECKING:
+    from gnnfusion.relatedness.grouping import Grouping
     from gnnfusion.relatedness.task_graph import TaskGraph
     from gnnfusion.training.run import Run
 
 
 def relate(a: Namespace) -> None:
+    from gnnfusion.relatedness.measured import group_by_measured
+    from gnnfusion.relatedness.relate import graph_of_transfer
     from gnnfusion.relatedness.relate import relate as relate_run
     from gnnfusion.report.captions import NOTHING, RANKS, UNTESTED
     from gnnfusion.report.task_graph_files import write_task_graph
@@ -30,10 +33,16 @@ def relate(a: Namespace) -> None:
         return
     a.method = a.method or "evidence"
     folder, groups_file = _relate_outputs(a, run.path)
-    graph = relate_run(
-        run, a.method, splits=_splits(a), retrainings=a.retrainings, seed=a.seed,
-        device=a.device, progress=sys.stderr.isatty(), say=progress(), **_measured(a),
-    )  # fmt: skip
+    common = {"seed": a.seed, "device": a.device, "progress": sys.stderr.isatty(),
+              "say": progress(), **_measured(a)}  # fmt: skip
+    grouping = None
+    if a.subsets and groups_file is not None:  # these groups are chosen as they are measured
+        grouping, measured = group_by_measured(run, a.groups, **common)
+        graph = graph_of_transfer(measured)
+    else:
+        graph = relate_run(
+            run, a.method, splits=_splits(a), retrainings=a.retrainings, **common
+        )  # fmt: skip
     made = write_task_graph(graph, folder)
     print(f"{graph.question} ({graph.method})")
     print_table(*edge_rows(graph))
@@ -56,7 +65,7 @@ def relate(a: Namespace) -> None:
     if a.probe:
         _probe(a, run, folder)
     if groups_file is not None:
-        _write_groups(a, run, graph, groups_file)
+        _write_groups(a, graph, grouping, groups_file)
 
 
 def _refuse_ignored(a: Namespace) -> None:
@@ -144,29 +153,21 @@ def _validate(a: Namespace, run: Run) -> None:
     print(f"validation json: {folder / FILE}")
 
 
-def _write_groups(a: Namespace, run: Run, graph: TaskGraph, path: Path) -> None:
-    """Split the tasks by the graph, or, of random groups, by the fit to their gains."""
+def _write_groups(a: Namespace, graph: TaskGraph, fitted: Grouping | None, path: Path) -> None:
+    """Write the split by the fit to measured gains, or by the graph where there is none."""
     from gnnfusion.relatedness.grouping import group_tasks
-    from gnnfusion.relatedness.measured import group_by_measured
 
-    measured = bool(a.subsets)
-    if measured:
-        found = group_by_measured(
-            run, a.groups, seed=a.seed, device=a.device, progress=sys.stderr.isatty(),
-            **_measured(a),
-        )  # fmt: skip
-    else:
-        found = group_tasks(graph, a.groups)
+    found = fitted or group_tasks(graph, a.groups)
     path.parent.mkdir(parents=True, exist_ok=True)
     found.to_json(path)
     for number, group in enumerate(found.groups, 1):
         print(f"group {number}: {', '.join(group)}")
-    if measured:
+    if fitted:
         print(f"expected from {a.subsets} measured groups and one training: losses lower by "
-              f"{found.value:.1%}, mean over tasks")  # fmt: skip
+              f"{found.value:.1%} (standard error {found.error:.1%}), mean over tasks")  # fmt: skip
     else:
         print(f"worth by these values: {found.value:.4f} a task; none together is 0")
-    if not measured and graph.tested and not graph.edges():
+    if not fitted and graph.tested and not graph.edges():
         print("no pair is a finding, so these groups may be of chance alone")
     if not graph.interpretable:
         print("the control says that these values mean nothing, and so do groups by them")

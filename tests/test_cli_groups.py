@@ -58,6 +58,7 @@ def test_transfer_is_measured_resumed_and_grouped(made, capsys, tmp_path):
     split = call(capsys, 0, "relate", made / "run", "--method", "transfer", *words, "--groups", "2")
     assert "5 trainings, 0 to do" in split.err
     assert "expected from 2 measured groups and one training: losses lower by" in split.out
+    assert "(standard error " in split.out
     fitted = json.loads((made / "run" / "groups.json").read_text())
     assert fitted["method"] == "combined, 2 groups measured"
     assert sorted(t for g in fitted["groups"] for t in g) == ["t0", "t1", "t2"]

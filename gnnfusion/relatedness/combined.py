@@ -141,21 +141,48 @@ class Predictor:
         spread = np.sqrt(np.einsum("gtk,kl,gtl->gt", x, self.covariance, x))
         return expected, np.where(np.isfinite(expected), spread, np.nan)
 
-    def worth(self, group: Sequence[int]) -> float:
-        """What a group of places is expected to gain, summed over its members; 0 of one alone."""
-        members = np.zeros((1, len(next(iter(self.scores.values())))), dtype=bool)
-        members[0, list(group)] = True
-        return float(np.nansum(self.predict(members)[0]))
+    def worth(self, groups: Sequence[Sequence[int]]) -> np.ndarray:
+        """What groups of places are expected to gain, each summed over its members; 0 of one."""
+        worth: np.ndarray = np.nan_to_num(_features(self.scores, self._members(groups))).sum(1)
+        return worth @ self.mean
+
+    def value(self, split: Split) -> tuple[float, float]:
+        """What a split is expected to gain, mean over tasks, and the standard deviation of that."""
+        members = self._members(split)
+        x = np.nan_to_num(_features(self.scores, members)).sum((0, 1)) / members.shape[1]
+        return float(x @ self.mean), float(np.sqrt(x @ self.covariance @ x))
+
+    def _members(self, groups: Sequence[Sequence[int]]) -> np.ndarray:
+        """Groups of places as bool ``[G, T]``."""
+        members = np.zeros((len(groups), len(next(iter(self.scores.values())))), dtype=bool)
+        for row, group in zip(members, groups, strict=True):
+            row[list(group)] = True
+        return members
 
     def split(self, most: int) -> Split:
         """The best split into at most so many groups: `best_split` by expected gains, which tell
         where company is no better than none, as no estimator's values do."""
         return best_split(np.nan_to_num(_over_families(self.scores)), most, worth=self.worth)
 
-    def next_group(self, members: np.ndarray) -> int:
-        """Which of the candidate groups ``[G, T]`` to measure next: the one known the least."""
-        spread = self.predict(members)[1]
-        return int(np.argmax(np.nansum(spread**2, axis=1)))
+    def next_groups(self, members: np.ndarray, count: int) -> list[int]:
+        r"""Which of the candidate groups ``[G, T]`` to measure next: those known the least.
+
+        One after the other, the group whose gains have the largest variance, mean over its members
+        (a sum would choose the largest groups). How certain the fit will be of the others does not
+        depend on what will be measured, only on where, so it is known before:
+
+        .. math:: C' = C - C X^\top (X C X^\top + \sigma^2 I)^{-1} X C
+        """
+        x, covariance, chosen = _features(self.scores, members), self.covariance, list[int]()
+        for _ in range(count):
+            variance = known_mean(np.einsum("gtk,kl,gtl->gt", x, covariance, x, optimize=True).T)
+            variance[chosen] = -np.inf
+            chosen.append(int(np.nanargmax(variance)))
+            at = x[chosen[-1]][members[chosen[-1]]]
+            ahead = at @ covariance
+            noise = self.noise**2 * np.eye(len(at))
+            covariance = covariance - ahead.T @ np.linalg.solve(ahead @ at.T + noise, ahead)
+        return chosen
 
 
 def fit_predictor(

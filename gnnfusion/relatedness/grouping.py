@@ -34,7 +34,8 @@ EXACT = 12
 GAINED = 1e-12  # less is rounding
 
 Split = tuple[tuple[int, ...], ...]
-Worth = Callable[[Sequence[int]], float]
+Worth = Callable[[Sequence[Sequence[int]]], np.ndarray]
+"""What each of several groups is worth, summed over its members."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Grouping:
         Mean over tasks of the expected worth, in the unit of the relatedness; 0 is all alone.
     weights
         Suggested weight of each task's loss in one network for all: see `task_weights`.
+    error
+        Standard deviation of the value, where it is a fitted prediction; else NaN.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -58,6 +61,7 @@ class Grouping:
     question: str
     value: float
     weights: Mapping[str, float] = field(default_factory=dict)
+    error: float = float("nan")
 
     def to_json(self, path: str | Path) -> None:
         """Write it as ``gnnfusion train --groups`` reads it."""
@@ -66,6 +70,7 @@ class Grouping:
             "method": self.method,
             "question": self.question,
             "value": finite(self.value),
+            "error": finite(self.error),
             "weights": dict(self.weights),
         }
         write_json(path, values)
@@ -139,8 +144,8 @@ def best_split(
     most
         Groups at most; singletons are allowed.
     worth
-        What a group is worth, summed over its members; by default `group_value` of the affinity,
-        which then serves the clustering alone.
+        What groups are worth, each summed over its members; by default `group_value` of the
+        affinity, which then serves the clustering alone.
     seed
         Of the clustering.
 
@@ -161,7 +166,7 @@ def best_split(
         raise UsageError(f"the number of groups must be at least 1, not {most}")
     np.fill_diagonal(affinity, np.nan)
     most = min(most, len(affinity))
-    worth = worth or partial(group_value, affinity)
+    worth = worth or partial(_group_values, affinity)
     if len(affinity) <= EXACT:
         return _as_groups(_exact(worth, len(affinity), most))
     return _as_groups(_searched(worth, affinity, most, seed))
@@ -201,6 +206,10 @@ def group_value(affinity: np.ndarray, group: Sequence[int]) -> float:
     return float((np.where(there, part, 0).sum(0) / np.maximum(there.sum(0), 1)).sum())
 
 
+def _group_values(affinity: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
+    return np.array([group_value(affinity, group) for group in groups])
+
+
 def task_weights(affinity: np.ndarray) -> np.ndarray:
     r"""Suggested static weights ``[T]`` of the losses of one network for all tasks, of mean 1.
 
@@ -230,7 +239,7 @@ def _exact(worth: Worth, count: int, most: int) -> np.ndarray:
     .. math:: f_k(M) = \max(f_{k-1}(M), \max_{\min M \in G \subset M} v(G) + f_{k-1}(M - G))
     """
     members = [[t for t in range(count) if mask >> t & 1] for mask in range(1 << count)]
-    value = np.array([worth(m) for m in members])
+    value = worth(members)
     parts = [np.array(_parts(mask)) for mask in range(1 << count)]
     best, choices = value, list[np.ndarray]()
     for _ in range(1, most):
@@ -291,17 +300,20 @@ def _clustered(affinity: np.ndarray, count: int, seed: int) -> np.ndarray:
 def _improved(worth: Worth, labels: np.ndarray, most: int) -> tuple[np.ndarray, float]:
     """Labels and their worth after the best moves and exchanges of tasks, until none gains."""
 
-    def total(labels: np.ndarray) -> float:
-        return sum(worth(group) for group in _as_groups(labels))
+    def totals(several: Sequence[np.ndarray]) -> np.ndarray:
+        splits = [_as_groups(labels) for labels in several]
+        groups = list({group for split in splits for group in split})
+        value = dict(zip(groups, worth(groups), strict=True))
+        return np.array([sum(value[group] for group in split) for split in splits])
 
-    value = total(labels)
+    value = float(totals([labels])[0])
     while True:
         steps = list(_steps(labels, most))
-        values = [total(step) for step in steps]
+        values = totals(steps)
         at = int(np.argmax(values))
         if values[at] <= value + GAINED:
             return labels, value
-        labels, value = steps[at], values[at]
+        labels, value = steps[at], float(values[at])
 
 
 def _steps(labels: np.ndarray, most: int) -> Iterator[np.ndarray]:

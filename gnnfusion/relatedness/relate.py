@@ -18,6 +18,7 @@ from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine, estimable
 from gnnfusion.relatedness.controls import probes_of_weights, run_controls, seed_agreement
 from gnnfusion.relatedness.estimators import ESTIMATORS, METHODS
 from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.relatedness.transfer import Transfer
 from gnnfusion.schema import SPLITS
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.probes import FILE, Probes, probe_interval
@@ -91,11 +92,8 @@ def relate(
     if method == "transfer":
         from gnnfusion.relatedness.estimators.transfer import transfer_of  # it imports Lightning
 
-        graph = transfer_of(
-            run, subsets=subsets, seeds=seeds, jobs=jobs, device=device, say=say
-        ).graph()
-        assert graph.retrained is not None
-        return replace(graph, controls=seed_agreement(graph.retrained)) if controls else graph
+        measured = transfer_of(run, subsets=subsets, seeds=seeds, jobs=jobs, device=device, say=say)
+        return graph_of_transfer(measured) if controls else measured.graph()
     run = run if isinstance(run, Run) else Run.load(run)
     if method == "evidence":
         run.check_reads_labels()
@@ -109,6 +107,13 @@ def relate(
         values = [estimate_run(r, store, method, rows, seed, device, progress).value for r in runs]
         graph = replace(graph, retrained=np.stack([graph.value, *values]))
     return _controlled(graph, run, store, rows, seed, device) if controls else graph
+
+
+def graph_of_transfer(measured: Transfer) -> TaskGraph:
+    """The task graph of measured gains with its control."""
+    graph = measured.graph()
+    assert graph.retrained is not None
+    return replace(graph, controls=seed_agreement(graph.retrained))
 
 
 def measured_rows(store: GraphStore, method: str, splits: tuple[str, ...] | None) -> Tensor:

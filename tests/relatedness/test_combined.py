@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from gnnfusion.errors import UsageError
 from gnnfusion.relatedness.combined import (
+    _features,
     combine,
     family_scores,
     fit_predictor,
@@ -111,9 +113,14 @@ def test_measured_gains_tell_where_company_is_worse_than_none():
     assert gained(model.split(COUNT)) > gained(best_split(combine(graphs).value, COUNT))
     split = model.split(3)
     assert sorted(t for g in split for t in g) == list(range(COUNT))
-    assert model.worth((2,)) == 0
     expected = model.predict(members([(0, 3)]))[0]
-    assert model.worth((3, 0)) == pytest.approx(np.nansum(expected))
+    np.testing.assert_allclose(model.worth([(2,), (3, 0)]), [0, np.nansum(expected)])
+    value, error = model.value(split)
+    assert value == pytest.approx(model.worth(split).sum() / COUNT)
+    draws = np.random.default_rng(0).multivariate_normal(model.mean, model.covariance, 4000)
+    drawn = [replace(model, mean=m).value(split)[0] for m in draws[:1000]]
+    assert error == pytest.approx(np.std(drawn), rel=0.1)
+    assert model.value(tuple((t,) for t in range(COUNT))) == (0, 0)
 
 
 def test_the_stated_uncertainty_is_that_of_the_expectation():
@@ -125,8 +132,6 @@ def test_the_stated_uncertainty_is_that_of_the_expectation():
         weights = np.array([0.02, 0.06, 0.03, -0.03, *0.02 * rng.normal(size=COUNT)])
         groups = [tuple(rng.choice(COUNT, 3, replace=False)) for _ in range(20)]
         inside = members(groups)
-        from gnnfusion.relatedness.combined import _features
-
         truth = _features(family_scores(graphs), inside) @ weights
         model = fit_predictor(graphs, inside[:10], truth[:10] + 0.03 * rng.normal(size=(10, COUNT)))
         expected, spread = model.predict(inside[10:])
@@ -134,17 +139,25 @@ def test_the_stated_uncertainty_is_that_of_the_expectation():
     assert 0.5 < np.mean(errors) < 2.5
 
 
-def test_the_next_group_is_the_one_known_the_least():
+def test_the_next_groups_are_those_whose_members_are_known_the_least():
+    """The mean over members counts, so the largest groups are not always chosen."""
     _, truth, graphs = planted()
-    inside = members(list(combinations(range(COUNT), 3)))
-    model = fit_predictor(graphs, inside[:5], gains_of(truth, inside[:5]))
-    chosen = model.next_group(inside)
-    spread = np.nansum(model.predict(inside)[1] ** 2, axis=1)
-    assert spread[chosen] == spread.max()
-    wider = fit_predictor(graphs, inside[[*range(5), chosen]],
-                          gains_of(truth, inside[[*range(5), chosen]]))  # fmt: skip
-    after = np.nansum(wider.predict(inside)[1] ** 2, axis=1) / wider.noise**2
-    assert after[chosen] < spread[chosen] / model.noise**2
+    first = members(list(combinations(range(COUNT), 3))[:5])
+    model = fit_predictor(graphs, first, gains_of(truth, first))
+    inside = members([g for n in (2, 3, 6, 8) for g in combinations(range(COUNT), n)])
+    chosen = model.next_groups(inside, 4)
+    assert len(set(chosen)) == 4
+    variance = np.nanmean(model.predict(inside)[1] ** 2, axis=1)
+    assert variance[chosen[0]] == pytest.approx(variance.max())
+    assert inside[chosen[0]].sum() < COUNT
+    # The second as if the first were measured, whatever its gains.
+    x = _features(model.scores, inside)
+    at = x[chosen[0]][inside[chosen[0]]]
+    precision = np.linalg.inv(model.covariance) + at.T @ at / model.noise**2
+    after = replace(model, covariance=np.linalg.inv(precision))
+    variance = np.nanmean(after.predict(inside)[1] ** 2, axis=1)
+    variance[chosen[0]] = 0
+    assert variance[chosen[1]] == pytest.approx(variance.max(), rel=1e-6)
 
 
 def test_what_cannot_be_combined_is_said():

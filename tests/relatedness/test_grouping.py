@@ -115,7 +115,7 @@ def test_planted_groups_are_found_among_many_tasks(tasks):
 @settings(max_examples=15, deadline=None)
 def test_searching_comes_close_to_the_best(seed):
     a = random_affinity(seed, 7)
-    worth = partial(group_value, a)
+    worth = partial(grouping._group_values, a)
     best = split_value(a, grouping._as_groups(grouping._exact(worth, 7, 3)))
     found = split_value(a, grouping._as_groups(grouping._searched(worth, a, 3, 0)))
     assert found <= best + 1e-9
@@ -127,8 +127,10 @@ def test_groups_may_be_worth_anything(tasks):
     """Only pairs are worth something here, where the affinity would have groups of all sizes."""
     half = tasks // 2
 
-    def worth(group):
-        return 1.0 if len(group) == 2 and group[1] - group[0] == half else -0.1 * (len(group) - 1)
+    def worth(groups):
+        return np.array([
+            1.0 if len(g) == 2 and g[1] - g[0] == half else -0.1 * (len(g) - 1) for g in groups
+        ])  # fmt: skip
 
     found = best_split(planted(tasks, half)[0], half, worth=worth)
     assert found == tuple((t, t + half) for t in range(half))

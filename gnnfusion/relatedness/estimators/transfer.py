@@ -134,6 +134,7 @@ def transfer_of(
     run: Run | str | Path,
     *,
     subsets: int = 0,
+    groups: Sequence[Sequence[str]] | None = None,
     seeds: int = 5,
     jobs: int | None = None,
     device: str = "auto",
@@ -147,6 +148,8 @@ def transfer_of(
         A trained run or its folder.
     subsets
         So many groups at random instead of all pairs: fewer trainings where there are many tasks.
+    groups
+        These groups instead.
     seeds, jobs, say
         As in `measure_transfer`; jobs are one for every core by default.
     device
@@ -161,7 +164,8 @@ def transfer_of(
     store, config = run.store(), replace(run.config, device=device)
     if subsets < 0:
         raise UsageError(f"the number of subsets must not be negative, not {subsets}")
-    groups = sample_groups(store.schema.task_names, subsets) if subsets else None
+    if groups is None and subsets:
+        groups = sample_groups(store.schema.task_names, subsets)
     jobs = default_workers() if jobs is None else jobs
     transfer = measure_transfer(
         store, config, run.path / "transfer", groups=groups, seeds=seeds, jobs=jobs, say=say
