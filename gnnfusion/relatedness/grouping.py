@@ -31,6 +31,7 @@ from gnnfusion.whole import finite, write_json
 
 EXACT = 12
 """Up to so many tasks every split is weighed; beyond it, splits are improved step by step."""
+RANDOM = 3  # further starts of the search
 GAINED = 1e-12  # less is rounding
 
 Split = tuple[tuple[int, ...], ...]
@@ -134,8 +135,8 @@ def best_split(
     """The split of T tasks into at most `most` groups that is worth most.
 
     Exact up to 12 tasks (dynamic programming over subsets). Beyond that, starts by spectral
-    clustering of the symmetric part, and by each number of groups, are improved by moving and
-    exchanging single tasks until nothing is gained; the best is returned.
+    clustering of the symmetric part, one for each number of groups, and some at random are improved
+    by moving and exchanging single tasks until nothing is gained; the best is returned.
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ def best_split(
         What groups are worth, each summed over its members; by default `group_value` of the
         affinity, which then serves the clustering alone.
     seed
-        Of the clustering.
+        Of the clustering and the random starts.
 
     Returns
     -------
@@ -273,8 +274,11 @@ def _parts(mask: int) -> list[int]:
 def _searched(worth: Worth, affinity: np.ndarray, most: int, seed: int) -> np.ndarray:
     """Labels ``[T]``: the best of several starts, each improved as far as single steps go."""
     found, best = np.zeros(len(affinity), dtype=int), -np.inf
-    for count in range(1, most + 1):
-        labels, value = _improved(worth, _clustered(affinity, count, seed), most)
+    rng = np.random.default_rng(seed)
+    starts = [_clustered(affinity, count, seed) for count in range(1, most + 1)]
+    starts += [rng.integers(0, most, len(affinity)) for _ in range(RANDOM)]
+    for start in starts:
+        labels, value = _improved(worth, start, most)
         if value > best + GAINED:
             found, best = labels, value
     return found
