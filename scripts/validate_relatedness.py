@@ -4,7 +4,10 @@
 
 Every data seed is a data set of its own, trained once with the settings of the preset's data set;
 every estimator then reads that one network (labels read none). `auroc` is the chance that a pair
-which shares a factor has the larger value than one that does not, mean over data seeds. Hard pairs
+which shares a factor has the larger value than one that does not, mean over data seeds. `spearman`
+and `z_pearson` are agreement within targets with how alike the targets are (the squared correlation
+of the noiseless ones), mean over data seeds, and `qap_p` is the median p-value of the latter: they
+are not against measured transfer, which is what `transfer_validity.py` has. Hard pairs
 share factors with orthogonal loadings, so that their labels do not correlate; they are planted in
 a second data set of each seed and reported apart. The exam's settings were fixed before any
 estimator was run. `--sweep NAME VALUE ...` repeats it over a parameter of the planted set.
@@ -22,16 +25,20 @@ from typing import Any
 
 import numpy as np
 from parts.estimates import timed_graphs  # scripts/ is where this program lies
+from parts.planted_truth import alike, noise_tasks
 from parts.results import markdown, provenance
 
 from gnnfusion import TaskGraph, TrainConfig, build, datasets
 from gnnfusion.datasets.planted import PRESETS
-from gnnfusion.relatedness.agreement import auroc
+from gnnfusion.relatedness.agreement import auroc, qap_p, spearman, z_pearson
 from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine, estimable
 from gnnfusion.relatedness.estimators import ESTIMATORS
 from gnnfusion.training.fit import fit
 from gnnfusion.training.probes import Probes, probe_interval
 from gnnfusion.whole import finite, write_json
+
+AGREEMENT = ("auroc", "spearman", "z_pearson", "qap_p")
+DRAWS = 2000
 
 
 def graphs_of(
@@ -65,12 +72,12 @@ def exam(seeds: range, name: str, options: Mapping[str, Any], methods: tuple[str
     for seed in seeds:
         graphs, seconds, truth = graphs_of(name, seed, options, methods)
         took.append(seconds["training"])
-        related = np.array(truth["related"])
         if hard:
             hard_graphs, _, hard_truth = graphs_of(name, seed, {**options, "hard": True}, methods)
         for method, graph in graphs.items():
-            each = found.setdefault(method, {"auroc": [], "auroc_hard": [], "seconds": []})
-            each["auroc"].append(auroc(graph.value, related))
+            each = found.setdefault(method, {k: [] for k in (*AGREEMENT, "auroc_hard", "seconds")})
+            for name_of, value in agreement(graph, truth).items():
+                each[name_of].append(value)
             if hard:
                 each["auroc_hard"].append(hard_auroc(hard_graphs[method], hard_truth))
             each["seconds"].append(seconds.get(method, 0.0))
@@ -89,12 +96,25 @@ def exam(seeds: range, name: str, options: Mapping[str, Any], methods: tuple[str
             "auroc_hard": float(np.mean(each["auroc_hard"])) if hard else None,
             "duplicate_first": float(np.mean([f[method] for f in first])),
             "noise_without_edge": float(np.mean([c[method] for c in clean])),
-            "spearman": None, "z_pearson": None, "qap_p": None,
+            "spearman": float(np.mean(each["spearman"])),
+            "z_pearson": float(np.mean(each["z_pearson"])),
+            "qap_p": float(np.median(each["qap_p"])),
             "trainings": 0 if method == "labels" else 1,
             "seconds": float(np.mean(each["seconds"])),
             "per_seed": each["auroc"],
         }  # fmt: skip
     return {"estimators": figures, "seconds_training": float(np.mean(took))}
+
+
+def agreement(graph: TaskGraph, truth: Mapping[str, Any]) -> dict[str, float]:
+    """With what is planted: which pairs share a factor, and how alike the targets are."""
+    known = np.where(noise_tasks(truth, graph.tasks), np.nan, alike(truth))
+    return dict(zip(AGREEMENT, (
+        auroc(graph.value, np.array(truth["related"])),
+        float(spearman(graph.value, known)),
+        float(z_pearson(graph.value, known)),
+        qap_p(graph.value, known, draws=DRAWS),
+    ), strict=True))  # fmt: skip
 
 
 def hard_auroc(graph: TaskGraph, truth: Mapping[str, Any]) -> float:
@@ -148,10 +168,10 @@ def main() -> None:
     else:
         result |= exam(seeds, a.preset, {}, methods, a.hard, "")
         write_json(a.json, finite(result))
-        columns = ["estimator", "AUROC", "sd", "hard pairs", "duplicate first",
+        columns = ["estimator", "AUROC", "sd", "hard pairs", "z-Pearson", "duplicate first",
                    "noise without edge", "seconds"]  # fmt: skip
-        keys = ("auroc", "auroc_sd", "auroc_hard", "duplicate_first", "noise_without_edge",
-                "seconds")  # fmt: skip
+        keys = ("auroc", "auroc_sd", "auroc_hard", "z_pearson", "duplicate_first",
+                "noise_without_edge", "seconds")  # fmt: skip
         ranked = sorted(result["estimators"].items(), key=lambda e: -e[1]["auroc"])
         print(markdown(columns, [[m, *(e[k] for k in keys)] for m, e in ranked]))
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from parts.inputs import drawn_on_train  # scripts/ is where this program lies
+from parts.planted_truth import alike, noise_tasks
 
 from gnnfusion import GraphStore, Task, TrainConfig, build, datasets
 from gnnfusion.graphs.views import with_missing
@@ -66,16 +67,15 @@ def planted(regime: str, seed: int, folder: Path) -> Case:
     data = datasets.planted_arrays("planted_v1", seed=seed, **options)
     schema = datasets.load("planted_v1", seed=seed, **options)
     store = build(schema, folder / "store", progress=False)
-    loadings = np.array(data.truth["loadings"])
     return Case(
         store=store,
         config=_config(regime, seed),
         sizes=(3, 7),
         targets={t: data.truth["signal"][t] for t in store.schema.task_names},
-        noise=np.isin(store.schema.task_names, data.truth["noise_tasks"]),
+        noise=noise_tasks(data.truth, store.schema.task_names),
         known={
             "related": np.array(data.truth["related"], dtype=float),
-            "alike": (loadings @ loadings.T) ** 2,  # squared correlation of the noiseless targets
+            "alike": alike(data.truth),
         },
     )
 
