@@ -5,12 +5,13 @@
 
 For each case of `parts/transfer_cases.py`: gains of random groups of tasks over `--seeds` trainings
 each, on test rows (the truth); one training on all tasks, from which every estimator predicts each
-group's gain for each of its tasks (`gnnfusion.relatedness.agreement.company`); and the combined
-prediction, fitted to the validation gains of `--measured` groups and scored on the others. Then the
-splits of the tasks that the estimators choose are trained as well, and their mean gain is given as
-a share of the oracle's: the split by shared factors where that is known, else the one that the
-measured gains of pairs prefer. Nothing of the test rows reaches an estimator. Pure noise is among
-the companions, but no target: a share of the loss against 0 means nothing.
+group's gain for each of its tasks (`gnnfusion.relatedness.agreement.company`; the linear model
+predicts groups as such, too); and the combined prediction, fitted to the validation gains of
+`--measured` groups and scored on the others. Then the splits of the tasks that the estimators
+choose are trained as well, and their mean gain is given as a share of the oracle's: the split by
+shared factors where that is known, else the one that the measured gains of pairs prefer. Nothing of
+the test rows reaches an estimator. Pure noise is among the companions, but no target: a share of
+the loss against 0 means nothing.
 
 Settings were chosen on planted data of seed 100: long enough for the networks to learn. Writes
 docs/results/transfer_CASE.json. Resumable: finished trainings are kept in `--work`.
@@ -47,7 +48,7 @@ from gnnfusion.relatedness.combined import (
     estimable,
     fit_predictor,
 )
-from gnnfusion.relatedness.estimators import ESTIMATORS
+from gnnfusion.relatedness.estimators import ESTIMATORS, HELPS, linearized
 from gnnfusion.relatedness.estimators.transfer import count_groups, measure_transfer, sample_groups
 from gnnfusion.relatedness.grouping import Split, affinity, best_split
 from gnnfusion.relatedness.transfer import Transfer
@@ -55,14 +56,18 @@ from gnnfusion.training.fit import fit
 from gnnfusion.training.probes import Probes, probe_interval
 from gnnfusion.whole import finite, write_json
 
-SPLIT_BY = ("labels", "residuals", "gradient", "cka", "rsa", "combined")
+SPLIT_BY = (
+    "labels", "evidence", "residuals", "gradient", "cka", "rsa", "cross_prediction", "combined",
+)  # fmt: skip
+GROUPS = "linearized, groups"
 MOST = 4  # groups of a split: the tasks have three sets of factors, and one is noise
 
 
 def graphs_of(
-    store: GraphStore, config: TrainConfig
-) -> tuple[dict[str, TaskGraph], dict[str, float]]:
-    """Task graphs by method from one training on all tasks, and their seconds."""
+    store: GraphStore, config: TrainConfig, members: np.ndarray
+) -> tuple[dict[str, TaskGraph], np.ndarray, dict[str, float]]:
+    """Task graphs by method from one training on all tasks; the gains of groups that the linear
+    model of its network expects as such, ``[G, T]``; and the seconds of each."""
     every = probe_interval(len(store.schema.tasks))
     start = time.perf_counter()
     network, keeper = fit(store, replace(config, log_interference=every), None)
@@ -73,7 +78,9 @@ def graphs_of(
     )  # fmt: skip
     graphs = estimable(graphs)
     graphs["combined"] = combine({m: graphs[m] for m in SINGLE_TRAINING if m in graphs})
-    return graphs, seconds | took
+    start = time.perf_counter()
+    expected = linearized.gains(network, store, store.rows("valid"), members)
+    return graphs, expected, seconds | took | {GROUPS: time.perf_counter() - start}
 
 
 def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
@@ -94,10 +101,11 @@ def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
         least, most = case.sizes
         groups = min(a.groups, count_groups(len(tasks), least, most))
         truth = measure(sample_groups(tasks, groups, least=least, most=most, seed=data_seed))
-        graphs, seconds = graphs_of(store, config)
+        members = truth.members
+        graphs, expected, seconds = graphs_of(store, config, members)
         count = min(a.measured, groups // 2)
         fitted = f"combined, {count} groups measured"
-        members, held = truth.members, np.arange(groups) >= count
+        held = np.arange(groups) >= count
         # Measured gains are those on validation rows: the test rows are what is predicted.
         measured = truth.gains("valid")
         model = fit_predictor(
@@ -131,13 +139,18 @@ def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
             "grouping": worth[method] / best if method in worth and best > 0 else None,
             "seconds": seconds.get(method, 0.0),
         }
-    found = model.predict(members)[0]
-    rows[fitted] = {
-        "family": "combined", "question": "training with i helps j",
-        "z_pearson": float(z_pearson(found[held], gains[held])),
-        "spearman": float(spearman(found[held], gains[held])),
-        "qap_p": None, "grouping": worth[fitted] / best if best > 0 else None, "seconds": None,
-    }  # fmt: skip
+    whole = [(GROUPS, "gradient", expected, gains),
+             (fitted, "combined", model.predict(members)[0][held], gains[held])]  # fmt: skip
+    for method, family, found, known in whole:
+        rows[method] = {
+            "family": family,
+            "question": HELPS,
+            "z_pearson": float(z_pearson(found, known)),
+            "spearman": float(spearman(found, known)),
+            "qap_p": None,  # it is of pairs
+            "grouping": worth[method] / best if method in worth and best > 0 else None,
+            "seconds": seconds.get(method),
+        }
     reliability = split_half(per_seed)
     return {
         "data_seed": data_seed,
