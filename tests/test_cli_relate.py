@@ -11,7 +11,7 @@ from gnnfusion.cli import main
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.relatedness.estimators import METHODS
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.report.captions import NOTHING
+from gnnfusion.report.captions import NOTHING, UNTESTED
 from gnnfusion.training.fit import train
 
 
@@ -90,7 +90,7 @@ def test_without_rows_that_have_both_labels_nothing_is_estimable(
     assert [(r[0], r[1]) for r in rows] == list(permutations(["t0", "t1", "t2", "t3"], 2))
     assert all(r[2:] == ["not", "estimable", "0"] for r in rows)  # 0 rows have both labels
     assert lines[head + 13] == NOTHING
-    assert "no test" not in said
+    assert UNTESTED not in said
     assert "shuffled labels" not in said
 
 

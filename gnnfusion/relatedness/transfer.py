@@ -145,7 +145,7 @@ class Transfer:
         agreement = self.valid_agreement()
         notes = [
             f"gains on {split or self.held_out} rows after {self.trainings} trainings; intervals "
-            "and tests are over seeds",
+            f"{'and tests ' if of_pairs else ''}are over seeds",
             f"reliability over seeds {reliability:.2f}; validation gains agree with test gains by "
             f"{agreement['z_pearson']:.2f}",
         ]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 NOT_INTERPRETABLE = "not interpretable"
 RANKS = "only the order within a target means something, not the size of a value"
-UNTESTED = "the method has no test, so no pair is a finding"
+UNTESTED = "there is no test, so no pair is a finding"
 NOTHING = "no pair can be estimated from these labels, so there is nothing to find"
 
 

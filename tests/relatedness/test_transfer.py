@@ -92,6 +92,7 @@ def test_company_of_any_kind_is_no_finding_about_who_it_is():
     assert graph.edges() == []
     assert graph.ranks_only
     assert not graph.tested
+    assert not any("and tests" in note for note in graph.notes)
     assert any("no question about i, so it is not tested" in note for note in graph.notes)
     pairs = made(noise=0.001, truth=np.full((6, 4), -0.04)).graph()  # where it is about i and j
     assert len(pairs.edges()) == 12

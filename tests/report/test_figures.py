@@ -11,6 +11,7 @@ from gnnfusion.errors import UsageError
 from gnnfusion.relatedness.task_graph import QUESTIONS, TaskGraph
 from gnnfusion.report import canvas, matrix, network_plot
 from gnnfusion.report import interference as interference_plot
+from gnnfusion.report.captions import NOTHING
 from gnnfusion.report.figures import (
     plot_history,
     plot_interference,
@@ -168,7 +169,7 @@ def test_where_only_the_order_counts_colours_are_places_in_the_column(texts, tmp
     for plot in (plot_matrix, plot_network):
         plot(graph, tmp_path / "m.png")
         assert any("only the order within a target means something" in t for t in texts[-1])
-        assert any("has no test, so no pair is a finding" in t for t in texts[-1])
+        assert any("there is no test, so no pair is a finding" in t for t in texts[-1])
         assert not any("significant" in t for t in texts[-1])
 
 
@@ -188,11 +189,14 @@ def test_without_a_test_arrows_come_from_the_first_source_of_each_target(monkeyp
     assert len(drawn) == 6
 
 
-def test_nothing_estimated_can_be_drawn(tmp_path):
+def test_nothing_estimated_can_be_drawn_and_is_said(texts, tmp_path):
     gone = np.full((3, 3), np.nan)
     graph = make(3, value=gone, low=gone, high=gone, p_value=gone)
     plot_matrix(graph, tmp_path / "m.png")
     plot_network(graph, tmp_path / "n.png")
+    assert texts[0].count("–") == 6
+    assert any("–: not estimable, for want of labels" in t for t in texts[0])
+    assert any(NOTHING in t for t in texts[1])
 
 
 def test_a_symmetric_pair_is_drawn_once(monkeypatch, tmp_path):
