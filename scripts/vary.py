@@ -2,6 +2,10 @@
 
     python scripts/vary.py mosi ema 0 0.9 0.98 --seeds 4 --set lr=0.003 network.fusion=gatv2
     python scripts/vary.py houses network.layers 1 2 3
+    python scripts/vary.py mosi wiring default full asks
+
+`wiring` is the topology: the default one, with `full` edges between modalities that it leaves
+apart, or with edges from the tasks back to all nodes (`asks`).
 
 Trains a data set's own settings (frozen text for MOSI, and stopped early: no refit) with each value
 and seeds 0, 1, …, and prints the validation score: mean over tasks of the loss over that of always
@@ -14,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +27,9 @@ import yaml
 from parts.inputs import load_frozen  # scripts/ is where this program lies
 from parts.results import markdown, mean_and_spread, write_result
 
-from gnnfusion import TrainConfig, build, datasets
+from gnnfusion import GraphStore, TrainConfig, build, datasets
+from gnnfusion.graphs.topology import default_rules
+from gnnfusion.graphs.views import with_topology
 from gnnfusion.training.fit import fit
 
 
@@ -30,6 +37,20 @@ def with_value(config: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
     """Plain settings with one changed; ``network.width`` and the like name one of the network."""
     place, _, inner = name.partition(".")
     return {**config, place: {**config.get(place, {}), inner: value} if inner else value}
+
+
+def rules(store: GraphStore, wiring: str) -> list[dict[str, Any]]:
+    """The default topology and what a wiring adds to it."""
+    names = store.schema.modality_names
+    found = default_rules(store.schema, {m: store.spec(m) for m in names})
+    joined = {(r["nearest"]["source"], r["nearest"]["target"]) for r in found if "nearest" in r}
+    added: dict[str, list[dict[str, Any]]] = {
+        "default": [],
+        "full": [{"full": {"source": a, "target": b}}
+                 for a, b in permutations(names, 2) if (a, b) not in joined],
+        "asks": [{"asks": {"modality": m}} for m in names],
+    }  # fmt: skip
+    return found + added[wiring]
 
 
 def main() -> None:
@@ -49,9 +70,14 @@ def main() -> None:
     scores: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         store = build(load_frozen(a.name), Path(folder) / "store", progress=False)
+        plain = store
         for seed in range(a.seeds):
             for value in a.values:
-                varied = with_value(config, a.setting, yaml.safe_load(value))
+                varied = config
+                if a.setting == "wiring":
+                    store = with_topology(plain, rules(plain, value))
+                else:
+                    varied = with_value(config, a.setting, yaml.safe_load(value))
                 _, keeper = fit(store, TrainConfig.from_dict({**varied, "seed": seed}), None)
                 scores.setdefault(value, []).append(keeper.best_score)
                 print(f"{a.setting} {value}, seed {seed}: {keeper.best_score:.4f}", flush=True)

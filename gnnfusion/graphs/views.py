@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from gnnfusion.errors import UsageError
 from gnnfusion.graphs.index import pointers
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.store_file import Overlay
+from gnnfusion.graphs.topology import Topology
 from gnnfusion.schema import check_task_names
 
 
@@ -71,6 +73,18 @@ def with_weights(store: GraphStore, weights: Mapping[str, float]) -> GraphStore:
     tasks = [replace(t, weight=weights.get(t.name, t.weight)) for t in store.schema.tasks]
     meta = {**store.meta, "schema": store.schema.with_tasks(tasks).to_dict()}
     return GraphStore(meta, store.tensors, store.path)
+
+
+def with_topology(store: GraphStore, rules: Sequence[Mapping[str, Any]]) -> GraphStore:
+    """The same samples wired by other rules; tensors are shared.
+
+    Raises
+    ------
+    SchemaError
+        A rule is unknown.
+    """
+    schema = replace(store.schema, topology=Topology(rules).rules)
+    return GraphStore({**store.meta, "schema": schema.to_dict()}, store.tensors, store.path)
 
 
 def with_missing(store: GraphStore, labels: Tensor, modalities: Tensor | None = None) -> GraphStore:

@@ -6,13 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_stores import make_store
 
-from gnnfusion.errors import UsageError
+from gnnfusion.errors import SchemaError, UsageError
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.views import (
     with_labels_of,
     with_missing,
     with_split,
     with_targets,
+    with_topology,
     with_weights,
 )
 from gnnfusion.schema import Context
@@ -88,3 +89,15 @@ def test_other_targets_are_known_everywhere_and_leave_the_other_tasks():
     assert other.mask("t0").all()
     assert other.target("t1") is store.target("t1")
     assert torch.equal(other.masks[:, 1:], store.masks[:, 1:])
+
+
+def test_the_wiring_alone_is_another():
+    store = make_store(("vector", "vector"), samples=6)
+    rules = [{"full": {"source": "m0", "target": "m1"}}, {"informs": {"modality": "m0"}}]
+    other = with_topology(store, rules)
+    batch = make_batch(other, other.rows(), topology_of(other))
+    assert list(batch.edges) == [("m0", "full", "m1"), ("m0", "informs", "task")]
+    assert other.nodes("m0").x is store.nodes("m0").x
+    assert topology_of(store).rules != topology_of(other).rules
+    with pytest.raises(SchemaError, match="unknown topology rule 'wire'"):
+        with_topology(store, [{"wire": {}}])
