@@ -83,7 +83,7 @@ def with_topology(store: GraphStore, rules: Sequence[Mapping[str, Any]]) -> Grap
     SchemaError
         A rule is unknown.
     """
-    schema = replace(store.schema, topology=Topology(rules).rules)
+    schema = replace(store.schema, topology=tuple(Topology(rules).rules))
     return GraphStore({**store.meta, "schema": schema.to_dict()}, store.tensors, store.path)
 
 
