@@ -147,6 +147,21 @@ def test_vectors_and_label_sets_become_one_number():
     assert graph.value[3, 4] == pytest.approx(expected, abs=1e-9)
 
 
+def test_labels_that_are_missing_do_not_turn_the_principal_axis():
+    """They are stored as 0, far from labels about 30: the axis would point there."""
+    draw = rng(0)
+    x = draw.normal(size=60)
+    vector = np.stack([10 + 3 * x, 30 + 0.1 * draw.normal(size=60)], 1)
+    missing = draw.random(60) < 0.3
+    vector[missing] = 0
+    made = store(a=("regression2", vector), b=("regression", x), c=("binary", x > 0))
+    made.tensors["mask/t0"][torch.from_numpy(missing)] = 0
+    assert estimate(None, made, made.rows(), 0).value[0, 1] > 0.99
+    none = {**made.tensors, "mask/t0": torch.zeros(60, dtype=torch.uint8)}
+    empty = GraphStore(made.meta, none)
+    assert np.isnan(estimate(None, empty, empty.rows(), 0).value[0, 1])
+
+
 def test_too_few_shared_labels_give_no_value():
     draw = rng(0)
     made = store(a=("regression", draw.normal(size=60)), b=("regression", draw.normal(size=60)),

@@ -26,7 +26,10 @@ BINS = 5
 def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
     """Association of every pair of tasks' labels on `rows`; the network is not used."""
     tasks = store.schema.tasks
-    codes = [_one_number(t.kind, store.target(t.name)[rows].numpy()) for t in tasks]
+    codes = [
+        _one_number(t.kind, store.target(t.name)[rows].numpy(), store.mask(t.name)[rows].numpy())
+        for t in tasks
+    ]
 
     def measure(i: int, j: int, both: np.ndarray, rng: np.random.Generator) -> Found:
         ranks = tasks[i].kind == "regression" and tasks[j].kind == "regression"
@@ -59,16 +62,18 @@ def association(
     return found, float(low), float(high), float(p_value)
 
 
-def _one_number(kind: str, y: np.ndarray) -> np.ndarray:
-    """Labels ``[n]``: one number or code per sample."""
+def _one_number(kind: str, y: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Labels ``[n]``: one number or code per sample, which means nothing where none is known."""
     if y.ndim == 1:
         return y
     if y.shape[1] == 1:
         return y[:, 0]
     if kind == "multilabel":
         return np.unique(y, axis=0, return_inverse=True)[1]
-    centred = y - y.mean(0)
-    return centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
+    if not known.any():
+        return y[:, 0]
+    centred = y - y[known].mean(0)  # what is not known is stored as 0, which would turn the axis
+    return centred @ np.linalg.svd(centred[known], full_matrices=False)[2][0]
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
