@@ -10,6 +10,8 @@ information pivots.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from torch import Tensor
 
@@ -17,10 +19,14 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators import TOGETHER
 from gnnfusion.relatedness.estimators.pairs import Found, folded, graph_of_pairs
+from gnnfusion.relatedness.monte_carlo import pieces
 from gnnfusion.relatedness.task_graph import TaskGraph
 
 DRAWS = 5000
+CHUNK = 4_000_000  # numbers held at a time
 BINS = 5
+
+Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
@@ -31,26 +37,47 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         for t in tasks
     ]
 
-    def measure(i: int, j: int, both: np.ndarray, rng: np.random.Generator) -> Found:
-        ranks = tasks[i].kind == "regression" and tasks[j].kind == "regression"
-        return association(codes[i][both], codes[j][both], ranks, rng)
+    def ranked(i: int, j: int) -> bool:
+        return tasks[i].kind == tasks[j].kind == "regression"
 
-    return graph_of_pairs("labels", TOGETHER, store, rows, seed, measure, fewest=3)
+    def measure(i: int, j: int, both: np.ndarray, rng: np.random.Generator) -> Found:
+        return with_interval(codes[i][both], codes[j][both], ranked(i, j), rng)
+
+    def null(i: int, j: int, both: np.ndarray, draws: int, rng: np.random.Generator) -> float:
+        return reached(codes[i][both], codes[j][both], ranked(i, j), draws, rng)
+
+    return graph_of_pairs(
+        "labels", TOGETHER, store, rows, seed, measure, null, draws=DRAWS, fewest=3
+    )
 
 
 def association(
     a: np.ndarray, b: np.ndarray, ranks: bool, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
     """Association, its 95 % bootstrap interval and a permutation p-value."""
-    if ranks:
-        a, b = _ranks(a), _ranks(b)
-        measure = _correlation
-    else:
-        a, b = _codes(a), _codes(b)
-        measure = _mutual_information
-    shuffled = rng.permuted(np.broadcast_to(b, (DRAWS, len(b))), axis=1)
+    times = reached(a, b, ranks, DRAWS, rng)
+    return *with_interval(a, b, ranks, rng), (1 + times) / (DRAWS + 1)
+
+
+def reached(
+    a: np.ndarray, b: np.ndarray, ranks: bool, draws: int, rng: np.random.Generator
+) -> float:
+    """How many permutations of `b` associate it with `a` as much as it is."""
+    a, b, measure = _measured(a, b, ranks)
+    found, times = float(measure(a[None], b[None])[0]), 0
+    for size in pieces(draws, len(b), CHUNK):
+        shuffled = rng.permuted(np.broadcast_to(b, (size, len(b))), axis=1)
+        null = measure(np.broadcast_to(a, shuffled.shape), shuffled)
+        times += int((null >= found - 1e-12).sum())
+    return float(times)
+
+
+def with_interval(
+    a: np.ndarray, b: np.ndarray, ranks: bool, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Association and its 95 % bootstrap interval."""
+    a, b, measure = _measured(a, b, ranks)
     found = float(measure(a[None], b[None])[0])
-    null = measure(np.broadcast_to(a, shuffled.shape), shuffled)
     picks = rng.integers(0, len(a), (DRAWS, len(a)))
     if ranks:
         low, high = folded(np.quantile(_signed(a[picks], b[picks]), [0.025, 0.975]))
@@ -58,8 +85,14 @@ def association(
         # Resampling adds ties and so information; the pivot interval takes that bias off again.
         low, high = 2 * found - np.quantile(measure(a[picks], b[picks]), [0.975, 0.025])
         low, high = max(0.0, low), min(1.0, max(found, high))
-    p_value = (1 + (null >= found - 1e-12).sum()) / (DRAWS + 1)
-    return found, float(low), float(high), float(p_value)
+    return found, float(low), float(high)
+
+
+def _measured(a: np.ndarray, b: np.ndarray, ranks: bool) -> tuple[np.ndarray, np.ndarray, Measure]:
+    """Both labels as they are compared, and the measure of rows ``[D, n]`` of them."""
+    if ranks:
+        return _ranks(a), _ranks(b), _correlation
+    return _codes(a), _codes(b), _mutual_information
 
 
 def _one_number(kind: str, y: np.ndarray, known: np.ndarray) -> np.ndarray:

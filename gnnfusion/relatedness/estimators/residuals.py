@@ -34,6 +34,7 @@ from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.readout import Head
 from gnnfusion.relatedness.estimators import INFORMS
 from gnnfusion.relatedness.estimators.pairs import Found, folded, graph_of_pairs
+from gnnfusion.relatedness.monte_carlo import pieces
 from gnnfusion.relatedness.resampling import resampled
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import outputs
@@ -41,6 +42,7 @@ from gnnfusion.training.objective import sample_losses
 
 DRAWS = 2000
 FLIPS = 10_000
+CHUNK = 4_000_000  # numbers held at a time
 FEWEST = 8  # with fewer rows every flip of signs gives nearly the same t value
 
 
@@ -50,10 +52,13 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     left = [_task_residuals(network.head(t), store, rows, t, out) for t, out in found.items()]
 
     def measure(i: int, j: int, both: np.ndarray, rng: np.random.Generator) -> Found:
-        return association(left[i][both], left[j][both], rng)
+        return with_interval(left[i][both], left[j][both], rng)
+
+    def null(i: int, j: int, both: np.ndarray, draws: int, rng: np.random.Generator) -> float:
+        return reached(left[i][both], left[j][both], draws, rng)
 
     return graph_of_pairs(
-        "residuals", INFORMS, store, rows, seed, measure, fewest=FEWEST,
+        "residuals", INFORMS, store, rows, seed, measure, null, draws=FLIPS, fewest=FEWEST,
         unit="association of residuals",
     )  # fmt: skip
 
@@ -83,11 +88,41 @@ def association(
     a: np.ndarray, b: np.ndarray, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
     """Association of residuals ``[n, a]`` and ``[n, b]``, its interval and its p-value."""
+    found = with_interval(a, b, rng)
+    return *found, (1 + reached(a, b, FLIPS, rng)) / (FLIPS + 1)
+
+
+def reached(a: np.ndarray, b: np.ndarray, flips: int, rng: np.random.Generator) -> float:
+    """In how many flips of signs some product's t value is as large as the largest there is.
+
+    NaN where one of the residuals ``[n, a]`` and ``[n, b]`` is constant.
+    """
+    a, b = a - a.mean(0), b - b.mean(0)
+    n, times = len(a), 0
+    products = (a[:, :, None] * b[:, None, :]).reshape(n, -1)
+    products = products[:, (products != 0).any(0)]
+    if not products.size:
+        return float("nan")
+    size = np.sqrt((products**2).sum(0))
+    scaled = products / size
+    statistic = np.abs(products.sum(0) / size).max()
+    for some in pieces(flips, n, CHUNK):
+        bits = rng.integers(0, 256, (some, -(-n // 8)), dtype=np.uint8)  # a row's sign is a bit
+        plus = np.unpackbits(bits, axis=1, count=n).astype(np.float64) @ scaled
+        null = np.abs(2 * plus - scaled.sum(0)).max(1)
+        times += int((null >= statistic - 1e-12).sum())
+    return float(times)
+
+
+def with_interval(
+    a: np.ndarray, b: np.ndarray, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Association of residuals ``[n, a]`` and ``[n, b]`` and its 95 % interval; NaN if constant."""
     a, b = a - a.mean(0), b - b.mean(0)
     n = len(a)
     value = _root_rv(a, b)
     if not np.isfinite(value):
-        return float("nan"), float("nan"), float("nan"), float("nan")
+        return float("nan"), float("nan"), float("nan")
     if a.shape[1] == b.shape[1] == 1:
         x, y = a[:, 0], b[:, 0]
         moments = np.column_stack([x, y, x * x, y * y, x * y])
@@ -100,16 +135,7 @@ def association(
         # Of several outputs it is at least 0, and resampling adds to it; a pivot takes that off.
         low, high = 2 * value - np.nanquantile(drawn, [0.975, 0.025])
         low, high = max(0.0, low), min(1.0, max(value, high))
-    products = (a[:, :, None] * b[:, None, :]).reshape(n, -1)
-    products = products[:, (products != 0).any(0)]
-    size = np.sqrt((products**2).sum(0))
-    scaled = products / size
-    bits = rng.integers(0, 256, (FLIPS, -(-n // 8)), dtype=np.uint8)  # a row's sign is a bit
-    plus = np.unpackbits(bits, axis=1, count=n).astype(np.float64) @ scaled
-    null = np.abs(2 * plus - scaled.sum(0)).max(1)
-    statistic = np.abs(products.sum(0) / size).max()
-    p_value = (1 + (null >= statistic - 1e-12).sum()) / (FLIPS + 1)
-    return value, float(low), float(high), float(p_value)
+    return value, float(low), float(high)
 
 
 def _root_rv(a: np.ndarray, b: np.ndarray) -> float:
