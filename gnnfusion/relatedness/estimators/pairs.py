@@ -55,14 +55,15 @@ def graph_of_pairs(
     masks = store.masks[rows].numpy()
     count = len(kin)
     value, low, high, p_value = (np.full((count, count), np.nan) for _ in range(4))
-    sizes = np.einsum("ni,nj->ij", masks, masks, dtype=int)
+    sizes = masks.T.astype(int) @ masks.astype(int)
     usable = ~kin & (sizes >= fewest)
     pairs = [(i, j) for i in range(count) for j in range(i) if usable[i, j]]
     both = [masks[:, i] & masks[:, j] for i, j in pairs]
     rngs = [np.random.default_rng([seed, i, j]) for i, j in pairs]
 
     def further(places: np.ndarray, draws: int) -> np.ndarray:
-        return np.array([reached(*pairs[n], both[n], draws, rngs[n]) for n in places])
+        at = [(*pairs[n], both[n], draws, rngs[n]) for n in places]
+        return np.array([reached(i, j, rows, some, rng) for i, j, rows, some, rng in at])
 
     first = further(np.arange(len(pairs)), draws)
     for n, (i, j) in enumerate(pairs):
