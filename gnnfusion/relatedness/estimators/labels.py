@@ -3,9 +3,9 @@
 Absolute Spearman correlation between two regressions (of one column), else normalized mutual
 information (arithmetic mean of the entropies; a regression is cut into quintiles, several columns
 or labels are reduced to their clusters of equal values or to their first principal axis). P-values
-come from permuting one of the two. Intervals are bootstraps over samples: of correlations
-percentile ones of the signed value (of the ranks taken once), folded where they span 0; of
-information pivots.
+come from permuting one of the two. Intervals, over samples: of correlations percentile bootstraps
+of the signed value (of the ranks taken once), folded where they span 0; of information
+`intervals.square_interval`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators import TOGETHER
 from gnnfusion.relatedness.estimators.pairs import Found, folded, graph_of_pairs
+from gnnfusion.relatedness.intervals import square_interval
 from gnnfusion.relatedness.monte_carlo import pieces
 from gnnfusion.relatedness.task_graph import TaskGraph
 
@@ -54,7 +55,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
 def association(
     a: np.ndarray, b: np.ndarray, ranks: bool, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """Association, its 95 % bootstrap interval and a permutation p-value."""
+    """Association, its 95 % interval and a permutation p-value."""
     times = reached(a, b, ranks, DRAWS, rng)
     return *with_interval(a, b, ranks, rng), (1 + times) / (DRAWS + 1)
 
@@ -75,17 +76,14 @@ def reached(
 def with_interval(
     a: np.ndarray, b: np.ndarray, ranks: bool, rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    """Association and its 95 % bootstrap interval."""
+    """Association and its 95 % interval."""
     a, b, measure = _measured(a, b, ranks)
     found = float(measure(a[None], b[None])[0])
+    if not ranks:
+        low, high = square_interval(found, _information_without(a, b))
+        return found, min(found, low), max(found, high)
     picks = rng.integers(0, len(a), (DRAWS, len(a)))
-    if ranks:
-        low, high = folded(np.quantile(_signed(a[picks], b[picks]), [0.025, 0.975]))
-    else:
-        # Resampling adds ties and so information; the pivot interval takes that bias off again.
-        low, high = 2 * found - np.quantile(measure(a[picks], b[picks]), [0.975, 0.025])
-        low, high = max(0.0, low), min(1.0, max(found, high))
-    return found, float(low), float(high)
+    return found, *folded(np.quantile(_signed(a[picks], b[picks]), [0.025, 0.975]))
 
 
 def _measured(a: np.ndarray, b: np.ndarray, ranks: bool) -> tuple[np.ndarray, np.ndarray, Measure]:
@@ -137,6 +135,22 @@ def _mutual_information(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     joint = table.reshape(draws, height, width) / a.shape[1]
     entropies = _entropy(joint.sum(2)) + _entropy(joint.sum(1))
     information = entropies - _entropy(joint.reshape(draws, -1))
+    return np.clip(2 * information / np.maximum(entropies, 1e-12), 0, 1)
+
+
+def _information_without(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Normalized mutual information of all rows but one, for each row, ``[n]``."""
+    n, rows, columns = len(a), np.bincount(a), np.bincount(b)
+    table = np.zeros((len(rows), len(columns)), dtype=int)
+    np.add.at(table, (a, b), 1)
+    term = np.arange(n + 1) * np.log(np.maximum(np.arange(n + 1), 1))  # m log m
+
+    def entropy(counts: np.ndarray, mine: np.ndarray) -> np.ndarray:
+        left: np.ndarray = term[counts].sum() - term[mine] + term[mine - 1]
+        return np.log(n - 1) - left / (n - 1)
+
+    entropies = entropy(rows, rows[a]) + entropy(columns, columns[b])
+    information = entropies - entropy(table, table[a, b])
     return np.clip(2 * information / np.maximum(entropies, 1e-12), 0, 1)
 
 

@@ -19,8 +19,9 @@ absolute t value of the products :math:`R_{ia} R_{jb}`, compared with that of pr
 are flipped row by row. It holds as far as the network has learned what the features say of the
 labels: a signal that it missed in both tasks is left in both residuals.
 
-Intervals are bootstraps over rows; of two tasks with one output, of the signed correlation, folded
-where it spans 0.
+Intervals, over rows: of two tasks with one output, a bootstrap of the signed correlation, folded
+where it spans 0 (which near 0 holds the absolute one somewhat more often than it need); of others
+`intervals.square_interval` of the squared value.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ from torch import Tensor
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.readout import Head
+from gnnfusion.relatedness.alignment import aligned, aligned_without
 from gnnfusion.relatedness.estimators import INFORMS
 from gnnfusion.relatedness.estimators.pairs import Found, folded, graph_of_pairs
+from gnnfusion.relatedness.intervals import square_interval
 from gnnfusion.relatedness.monte_carlo import pieces
 from gnnfusion.relatedness.resampling import resampled
 from gnnfusion.relatedness.task_graph import TaskGraph
@@ -118,27 +121,14 @@ def with_interval(
     a: np.ndarray, b: np.ndarray, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """Association of residuals ``[n, a]`` and ``[n, b]`` and its 95 % interval; NaN if constant."""
-    a, b = a - a.mean(0), b - b.mean(0)
-    n = len(a)
-    value = _root_rv(a, b)
+    value = aligned(a, b) ** 0.5
     if not np.isfinite(value):
         return float("nan"), float("nan"), float("nan")
-    if a.shape[1] == b.shape[1] == 1:
-        x, y = a[:, 0], b[:, 0]
-        moments = np.column_stack([x, y, x * x, y * y, x * y])
-        mx, my, xx, yy, xy = (resampled(DRAWS, n, rng) @ moments / n).T
-        scale = np.sqrt(np.maximum((xx - mx * mx) * (yy - my * my), 1e-300))
-        low, high = folded(np.quantile((xy - mx * my) / scale, [0.025, 0.975]))
-    else:
-        picks = rng.integers(0, n, (DRAWS // 4, n))
-        drawn = [_root_rv(a[p] - a[p].mean(0), b[p] - b[p].mean(0)) for p in picks]
-        # Of several outputs it is at least 0, and resampling adds to it; a pivot takes that off.
-        low, high = 2 * value - np.nanquantile(drawn, [0.975, 0.025])
-        low, high = max(0.0, low), min(1.0, max(value, high))
-    return value, float(low), float(high)
-
-
-def _root_rv(a: np.ndarray, b: np.ndarray) -> float:
-    """Root of the RV coefficient of centred ``[n, a]`` and ``[n, b]``; NaN if one is constant."""
-    scale = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)
-    return float(np.linalg.norm(a.T @ b) / np.sqrt(scale)) if scale > 0 else float("nan")
+    if a.shape[1] > 1 or b.shape[1] > 1:
+        low, high = np.sqrt(square_interval(value**2, aligned_without(a, b)))
+        return value, min(value, float(low)), max(value, float(high))
+    n, (x, y) = len(a), (a[:, 0] - a.mean(), b[:, 0] - b.mean())
+    moments = np.column_stack([x, y, x * x, y * y, x * y])
+    mx, my, xx, yy, xy = (resampled(DRAWS, n, rng) @ moments / n).T
+    scale = np.sqrt(np.maximum((xx - mx * mx) * (yy - my * my), 1e-300))
+    return value, *folded(np.quantile((xy - mx * my) / scale, [0.025, 0.975]))
