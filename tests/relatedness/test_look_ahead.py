@@ -81,3 +81,14 @@ def test_graphs_are_means_over_steps_with_both(store):
     assert np.isnan(graph.value[0, 2])
     assert graph.question == "training with i helps j"
     assert estimate_first_order(found, store.schema, 0).method == "first_order"
+    assert list(graph.intervals) == ["over the training's steps"]
+
+
+def test_few_steps_have_no_interval(store):
+    found = probed(store)
+    few = Probes(*(each[:4] for each in vars(found).values()))
+    graph = estimate(few, store.schema, 0)
+    assert np.isfinite(graph.value[0, 1])
+    assert np.isnan(graph.low).all()
+    assert np.isnan(graph.high).all()
+    assert graph.intervals == {}
