@@ -21,6 +21,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from torch import Tensor
 
 from gnnfusion.graphs.store import GraphStore
@@ -100,7 +101,8 @@ def draw_labels(
 
     Outputs are calibrated on these rows first, linearly, as an overfitted network is too sure:
     regressions are the fitted value with the residual of another row, classes are drawn by a
-    logistic regression. Else drawn labels would be more extreme than true ones, and mislead more.
+    logistic regression, sets of labels whole, from those that occur (`_draw_sets`). Else drawn
+    labels would be more extreme than true ones, or such as never occur, and mislead more.
 
     Parameters
     ----------
@@ -118,8 +120,7 @@ def draw_labels(
             fitted = x @ np.linalg.lstsq(x, y, rcond=None)[0]
             label = fitted + (y - fitted)[rng.permutation(len(y))]
         elif task.kind == "multilabel":
-            label = np.column_stack([_draw_class(o[:, None], c, rng)
-                                     for o, c in zip(out.T, y.T, strict=True)])  # fmt: skip
+            label = _draw_sets(out, y, rng)
         else:
             label = _draw_class(out, y, rng)
         target[where] = torch.as_tensor(label).to(target.dtype)
@@ -134,6 +135,45 @@ def _draw_class(out: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.
     if len(np.unique(y)) < 2:
         return y
     model = LogisticRegression(max_iter=500).fit(out, y)
-    passed = rng.random((len(y), 1)) > np.cumsum(model.predict_proba(out), axis=1)
-    drawn: np.ndarray = model.classes_[np.minimum(passed.sum(1), len(model.classes_) - 1)]
+    drawn: np.ndarray = model.classes_[_places(model.predict_proba(out), rng)]
     return drawn
+
+
+def _draw_sets(out: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    r"""Sets of labels ``[n, K]`` drawn from those that occur in `y` ``[n, K]``, given outputs.
+
+    A set s that has the share :math:`q_s` of the rows has, where the outputs are :math:`o_k`, the
+    chance :math:`q_s \exp(\sum_k s_k (a_k + b_k o_k))`, over the sum of these. It keeps how labels
+    occur together, and a and b of the largest likelihood make each label as frequent and as much
+    in line with its output as in `y`; of one label it is the logistic regression.
+    """
+    from scipy.optimize import minimize  # not at the top: it takes long to import
+
+    sets, place, times = np.unique(y, axis=0, return_inverse=True, return_counts=True)
+    if len(sets) < 2:
+        return y
+    spread = out.std(0)
+    z = (out - out.mean(0)) / np.where(spread > 0, spread, 1.0)
+    known, count = sets.astype(np.float64), y.shape[1]
+
+    def log_chances(ab: np.ndarray) -> np.ndarray:
+        score = (ab[:count] + ab[count:] * z) @ known.T + np.log(times)
+        found: np.ndarray = score - logsumexp(score, axis=1, keepdims=True)
+        return found
+
+    def unlikely(ab: np.ndarray) -> tuple[float, np.ndarray]:
+        """Minus the log-likelihood, with a ridge as scikit-learn's, and its gradient."""
+        chances = log_chances(ab)
+        off = np.exp(chances) @ known - y
+        slope = np.concatenate([off.sum(0), (off * z).sum(0)]) + ab
+        return 0.5 * ab @ ab - chances[np.arange(len(y)), place.ravel()].sum(), slope
+
+    fitted = minimize(unlikely, np.zeros(2 * count), jac=True, method="L-BFGS-B").x
+    drawn: np.ndarray = sets[_places(np.exp(log_chances(fitted)), rng)]
+    return drawn
+
+
+def _places(chances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One place ``[n]`` drawn by each row of chances ``[n, K]``."""
+    passed = rng.random((len(chances), 1)) > np.cumsum(chances, axis=1)
+    return np.minimum(passed.sum(1), chances.shape[1] - 1)
