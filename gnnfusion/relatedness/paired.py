@@ -13,7 +13,10 @@ CHUNK = 4_000_000  # numbers held at a time
 
 
 def paired_gains(
-    before: np.ndarray, after: np.ndarray, rng: np.random.Generator
+    before: np.ndarray,
+    after: np.ndarray,
+    rng: np.random.Generator,
+    scale: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Relative fall of each mean loss, its 95 % bootstrap interval, and a one-sided p-value.
 
@@ -28,6 +31,8 @@ def paired_gains(
         Losses of n samples in P comparisons, ``[n, P]``; NaN where a comparison lacks the sample.
     rng
         Of draws and flips.
+    scale
+        Losses ``[n, P]`` that a fall is a share of; those before by default.
 
     Returns
     -------
@@ -36,7 +41,7 @@ def paired_gains(
     """
     known = np.isfinite(before) & np.isfinite(after)
     count, size = known.sum(0), len(before)
-    base = np.where(known, before, 0.0)
+    base = np.where(known, before if scale is None else scale, 0.0)
     fall = np.where(known, before - after, 0.0)
     total = fall.sum(0)
     value = total / np.maximum(base.sum(0), 1e-12)

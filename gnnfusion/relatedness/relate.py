@@ -15,7 +15,7 @@ from gnnfusion.methods import find_method, load_method
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine, estimable
 from gnnfusion.relatedness.controls import probes_of_weights, run_controls, seed_agreement
-from gnnfusion.relatedness.estimators import ESTIMATORS, METHODS
+from gnnfusion.relatedness.estimators import ESTIMATORS, METHODS, SHOWING
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.schema import SPLITS
 from gnnfusion.training.config import TrainConfig
@@ -94,7 +94,7 @@ def relate(
         assert graph.retrained is not None
         return replace(graph, controls=seed_agreement(graph.retrained)) if controls else graph
     run = run if isinstance(run, Run) else Run.load(run)
-    if method == "evidence":
+    if method in SHOWING:
         run.check_reads_labels()
     store = run.store()
     if len(store.schema.tasks) < 2:
@@ -182,7 +182,7 @@ def _combined(run: Run, store: GraphStore, rows: Tensor, seed: int, device: str)
         if probes is None and ESTIMATORS[method].needs == "training":
             continue
         try:
-            if method == "evidence":
+            if method in SHOWING:
                 run.check_reads_labels()
             graphs[method] = estimate(method, network, store, rows, seed, probes)
         except UsageError:

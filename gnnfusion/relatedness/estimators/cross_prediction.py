@@ -31,8 +31,7 @@ from gnnfusion.relatedness.alignment import aligned, aligned_without
 from gnnfusion.relatedness.estimators.representation import graph_of_likeness
 from gnnfusion.relatedness.intervals import square_interval
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.training.evaluate import outputs
-from gnnfusion.training.objective import label_goal
+from gnnfusion.training.evaluate import goals_of, outputs
 
 FEWEST = 8
 
@@ -40,13 +39,11 @@ FEWEST = 8
 def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
     """Alignment of outputs and labels of every pair of tasks on `rows`; nothing is drawn."""
     masks = store.masks[rows].numpy()
-    expected, labels = [], []
-    for (task, out), known in zip(outputs(network, store, rows).items(), masks.T, strict=True):
-        head, target = network.head(task), store.target(task)[rows][known]
-        goal = np.zeros(tuple(out.shape))
-        goal[known] = label_goal(head, target.to(next(head.parameters()).device)).cpu().numpy()
-        labels.append(goal)
-        expected.append(_expected(head, out).double().numpy())
+    expected = [
+        _expected(network.head(task), out).double().numpy()
+        for task, out in outputs(network, store, rows).items()
+    ]
+    labels = [goal.numpy() for goal in goals_of(network, store, rows).values()]
     value = alignment(expected, labels, masks)
     low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
     for i, j in zip(*np.isfinite(value).nonzero(), strict=True):

@@ -97,7 +97,7 @@ def draw_labels(
     found: dict[str, Tensor],
     rng: np.random.Generator,
 ) -> GraphStore:
-    """The store with each label of `rows` drawn from what the network's outputs say of it.
+    """The store with labels of `rows` drawn from what the network's outputs say of them.
 
     Outputs are calibrated on these rows first, linearly, as an overfitted network is too sure:
     regressions are the fitted value with the residual of another row, classes are drawn by a
@@ -107,10 +107,10 @@ def draw_labels(
     Parameters
     ----------
     found
-        Outputs of each task on `rows`, with nothing known.
+        By task whose labels are drawn, what tells of them on `rows`, ``[n, F]``.
     """
     changed = {}
-    for task in store.schema.tasks:
+    for task in (t for t in store.schema.tasks if t.name in found):
         known = store.mask(task.name)[rows]
         where = rows[known]
         target = store.target(task.name).clone()
@@ -140,12 +140,12 @@ def _draw_class(out: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def _draw_sets(out: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    r"""Sets of labels ``[n, K]`` drawn from those that occur in `y` ``[n, K]``, given outputs.
+    r"""Sets of labels drawn from those that occur in `y` ``[n, K]``, given outputs ``[n, F]``.
 
-    A set s that has the share :math:`q_s` of the rows has, where the outputs are :math:`o_k`, the
-    chance :math:`q_s \exp(\sum_k s_k (a_k + b_k o_k))`, over the sum of these. It keeps how labels
-    occur together, and a and b of the largest likelihood make each label as frequent and as much
-    in line with its output as in `y`; of one label it is the logistic regression.
+    A set s that has the share :math:`q_s` of the rows has, where the outputs are o, the chance
+    :math:`q_s \exp(\sum_k s_k (a_k + w_k^\top o))`, over the sum of these. It keeps how labels
+    occur together, and a and w of the largest likelihood make each label as frequent and as much in
+    line with the outputs as in `y`; of one label it is the logistic regression.
     """
     from scipy.optimize import minimize  # not at the top: it takes long to import
 
@@ -154,21 +154,23 @@ def _draw_sets(out: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.n
         return y
     spread = out.std(0)
     z = (out - out.mean(0)) / np.where(spread > 0, spread, 1.0)
-    known, count = sets.astype(np.float64), y.shape[1]
+    z = np.column_stack([np.ones(len(z)), z])
+    known = sets.astype(np.float64)
 
-    def log_chances(ab: np.ndarray) -> np.ndarray:
-        score = (ab[:count] + ab[count:] * z) @ known.T + np.log(times)
+    def log_chances(weights: np.ndarray) -> np.ndarray:
+        score = z @ weights.reshape(z.shape[1], -1) @ known.T + np.log(times)
         found: np.ndarray = score - logsumexp(score, axis=1, keepdims=True)
         return found
 
-    def unlikely(ab: np.ndarray) -> tuple[float, np.ndarray]:
+    def unlikely(weights: np.ndarray) -> tuple[float, np.ndarray]:
         """Minus the log-likelihood, with a ridge as scikit-learn's, and its gradient."""
-        chances = log_chances(ab)
-        off = np.exp(chances) @ known - y
-        slope = np.concatenate([off.sum(0), (off * z).sum(0)]) + ab
-        return 0.5 * ab @ ab - chances[np.arange(len(y)), place.ravel()].sum(), slope
+        chances = log_chances(weights)
+        slope = (z.T @ (np.exp(chances) @ known - y)).ravel() + weights
+        likely = chances[np.arange(len(y)), place.ravel()].sum()
+        return 0.5 * weights @ weights - likely, slope
 
-    fitted = minimize(unlikely, np.zeros(2 * count), jac=True, method="L-BFGS-B").x
+    start = np.zeros(z.shape[1] * y.shape[1])
+    fitted = minimize(unlikely, start, jac=True, method="L-BFGS-B").x
     drawn: np.ndarray = sets[_places(np.exp(log_chances(fitted)), rng)]
     return drawn
 
