@@ -41,6 +41,7 @@ from gnnfusion.whole import finite, write_json
 
 NOISE = ((),) * 5
 KINDS = ("regression", "regression", "binary", "multiclass")
+TESTED = ("evidence", "evidence_given_others", "residuals")  # of what is read off a network
 
 
 def null_of_labels(count: int) -> list[tuple[np.ndarray, bool]]:
@@ -198,7 +199,7 @@ def main() -> None:
         "null": [
             lambda: [null_row("labels", null_of_labels(a.label_sets))],
             lambda: [null_row(m, f) for m, f in
-                     null_of_trained(a.trained_sets, ("evidence", "residuals")).items()],
+                     null_of_trained(a.trained_sets, TESTED).items()],
         ],
         "coverage": [
             lambda: coverage_of_rows(a.draws),
