@@ -37,7 +37,7 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.store_file import Overlay
 from gnnfusion.nn.network import FusionNetwork, network_for
 from gnnfusion.relatedness.agreement import qap_p, spearman
-from gnnfusion.relatedness.estimators import evidence
+from gnnfusion.relatedness.estimators import SHOWING, evidence
 from gnnfusion.relatedness.estimators.ablation import relates, total_rise
 from gnnfusion.relatedness.fidelity import fidelity
 from gnnfusion.relatedness.task_graph import TaskGraph
@@ -94,7 +94,7 @@ def run_controls(
         if graph.method == "evidence" and network is not None:
             found |= labels_randomized(graph, evidence.estimate(network, store, rows, seed, wrong))
     if network is not None and graph.interpretable:
-        told = graph.method == "evidence"  # whose network has learned to read labels
+        told = graph.method in SHOWING  # whose network has learned to read labels
         found |= fidelity(network, store, rows, graph.significant, seed, told=told)
     return found
 

@@ -21,7 +21,7 @@ from gnnfusion.errors import UsageError
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.store_file import Overlay
 from gnnfusion.methods import find_method
-from gnnfusion.relatedness.estimators import METHODS
+from gnnfusion.relatedness.estimators import METHODS, SHOWING
 from gnnfusion.relatedness.relate import estimate, estimate_run, measured_rows
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.schema import Task
@@ -151,7 +151,7 @@ def probe(
     if needs == "trainings":
         raise UsageError(f"probe tasks are for methods that read one training, not for {method!r}")
     run = run if isinstance(run, Run) else Run.load(run)
-    if method == "evidence":
+    if method in SHOWING:
         run.check_reads_labels()
     store, tasks = with_probe_tasks(run.store(), seed)
     rows = measured_rows(store, method, splits)

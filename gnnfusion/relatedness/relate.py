@@ -16,7 +16,7 @@ from gnnfusion.methods import find_method, load_method
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine, estimable
 from gnnfusion.relatedness.controls import probes_of_weights, run_controls, seed_agreement
-from gnnfusion.relatedness.estimators import ESTIMATORS, METHODS
+from gnnfusion.relatedness.estimators import ESTIMATORS, METHODS, SHOWING
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.relatedness.transfer import Transfer
 from gnnfusion.schema import SPLITS
@@ -95,7 +95,7 @@ def relate(
         measured = transfer_of(run, subsets=subsets, seeds=seeds, jobs=jobs, device=device, say=say)
         return graph_of_transfer(measured) if controls else measured.graph()
     run = run if isinstance(run, Run) else Run.load(run)
-    if method == "evidence":
+    if method in SHOWING:
         run.check_reads_labels()
     store = run.store()
     if len(store.schema.tasks) < 2:

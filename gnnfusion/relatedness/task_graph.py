@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FORMAT = 2
 GIVEN_MODEL, OVER_RETRAINING = "given the model", "over retraining"
 """Names of the two intervals: what other rows, and what other seeds, would say."""
+OVER_STEPS = "over the training's steps"
+"""Name of the first where it is of other steps of one training, not of other rows."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,7 @@ class TaskGraph:
         ``[T, T]``, positive where i tells about, goes with or helps j; the diagonal is NaN, and
         so is a pair that could not be estimated.
     low, high
-        Interval of each value at confidence `level`, given the model: what other rows would say.
-        NaN where the method has none.
+        Interval of each value at confidence `level`; NaN where the method has none.
     p_value
         Test of each value against the method's null; NaN where there is none.
     n
@@ -80,6 +81,9 @@ class TaskGraph:
     retrained
         Interval over retraining: values of the same data and other seeds, ``[seeds, T, T]``; see
         `over_retraining`. None where nothing was trained again.
+    over
+        What that interval is of: given the model (what other rows would say), or over the
+        training's steps.
     level
         Confidence of the intervals.
     alpha
@@ -113,6 +117,7 @@ class TaskGraph:
     unit: str = ""
     ranks_only: bool = False
     retrained: np.ndarray | None = None
+    over: str = GIVEN_MODEL
     level: float = 0.95
     alpha: float = 0.05
     control: Mapping[str, Any] = field(default_factory=dict)
@@ -192,7 +197,7 @@ class TaskGraph:
     @property
     def intervals(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """The intervals that there are, low and high ``[T, T]``, by what they speak of."""
-        found = {GIVEN_MODEL: (self.low, self.high), OVER_RETRAINING: self.over_retraining}
+        found = {self.over: (self.low, self.high), OVER_RETRAINING: self.over_retraining}
         return {name: ends for name, ends in found.items() if np.isfinite(ends[0]).any()}
 
     @property
@@ -322,6 +327,7 @@ class TaskGraph:
             "method": self.method,
             "question": self.question,
             "null": self.null,
+            "over": self.over,
             "level": self.level,
             "alpha": self.alpha,
             "symmetric": self.symmetric,
@@ -364,6 +370,7 @@ class TaskGraph:
                     if values["retrained"] is None
                     else np.array(values["retrained"], dtype=np.float64)
                 ),
+                over=values.get("over", GIVEN_MODEL),
                 level=values["level"],
                 alpha=values["alpha"],
                 control=values["control"],

@@ -17,7 +17,7 @@ from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.schema import Task
 from gnnfusion.training.evidence import kin_matrix, only_shown, others_shown
 from gnnfusion.training.metrics import score
-from gnnfusion.training.objective import sample_losses
+from gnnfusion.training.objective import label_goal, sample_losses
 
 BATCH = 256
 Prediction = tuple[np.ndarray, np.ndarray | None]
@@ -104,6 +104,17 @@ def losses_of(
         with torch.no_grad():
             loss = sample_losses(head, out[known].to(device), target)
         result[known.numpy(), place] = loss.double().cpu().numpy()
+    return result
+
+
+def goals_of(network: FusionNetwork, store: GraphStore, rows: Tensor) -> dict[str, Tensor]:
+    """Labels of `rows` in the form of the outputs (`label_goal`) ``[n, K]``, 0 where unlabelled."""
+    result = {}
+    for task in store.schema.task_names:
+        known, head = store.mask(task)[rows], network.head(task)
+        target = store.target(task)[rows].to(next(head.parameters()).device)
+        goal = label_goal(head, target).double().cpu()
+        result[task] = torch.where(known.unsqueeze(1), goal, 0.0)
     return result
 
 

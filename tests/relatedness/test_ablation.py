@@ -56,7 +56,17 @@ def test_an_edge_that_is_not_there_is_worth_exactly_nothing():
         graph = estimator(make_network(alone), alone, alone.rows(), 0)
         off = ~np.eye(4, dtype=bool)
         assert (graph.value[off] == 0).all()
-        assert not graph.significant.any()
+        assert (graph.low[off] == 0).all()
+
+
+@pytest.mark.parametrize("estimator", [estimate, estimate_ablation_total])
+def test_a_control_has_intervals_and_no_test(store, estimator):
+    graph = estimator(make_network(store), store, store.rows(), 0)
+    known = np.isfinite(graph.value)
+    assert known.any()
+    assert np.isfinite(graph.low[known]).all()
+    assert not graph.tested
+    assert graph.edges() == []
 
 
 def test_cut_off_on_every_path_a_task_node_changes_nothing(store):

@@ -54,6 +54,16 @@ def test_values_are_relative_to_uniform(store):
     assert np.nansum(graph.value, 0) == pytest.approx([3.0] * 4)
 
 
+def test_attention_below_uniform_is_no_sign_of_information(store):
+    graph = estimate(make_network(store), store, store.rows(), 0)
+    below, above = graph.value < 1, graph.value > 1
+    assert below.any()
+    assert (graph.p_value[below] > 0.5).all()
+    assert (graph.p_value[above] < 0.5).all()
+    assert not (graph.significant & below).any()
+    assert (graph.significant & above).any()  # as the weights hardly differ between rows
+
+
 def test_the_control_is_always_there(store):
     graph = estimate(make_network(store), store, store.rows(), 0)
     keys = {"what", "value", "low", "high", "p_value", "interpretable", "verdict"}

@@ -124,3 +124,38 @@ def test_drawn_labels_go_with_the_outputs_as_the_true_ones_do():
     agree = [float((s.target("t1")[known] == likely).double().mean()) for s in (store, drawn)]
     assert agree[0] == pytest.approx(agree[1], abs=0.04)  # and not as sure as the outputs are
     assert agree[0] < float(logits[known].softmax(1).amax(1).mean()) - 0.1
+
+
+def sets_given_outputs(n=1500, seed=0):
+    """Outputs of three labels of which the third is there exactly where the first is not."""
+    rng = np.random.default_rng(seed)
+    out = torch.from_numpy(rng.normal(size=(n, 3)))
+    first, second = torch.from_numpy(rng.random((2, n)) < out[:, :2].mul(2).sigmoid().T.numpy())
+    store = make_store(("vector",), ("multilabel", "regression"), n, unlabelled=0.0, missing=0.0)
+    y = torch.stack([first, second, ~first], 1)
+    tensors = {**store.tensors, "y/t0": y.to(store.target("t0").dtype)}
+    out[:, 2] = -out[:, 0]
+    return GraphStore(store.meta, tensors), out, rng
+
+
+def test_drawn_sets_of_labels_are_sets_that_occur():
+    store, out, rng = sets_given_outputs()
+    known = store.mask("t0")
+    found = {"t0": out, "t1": torch.zeros(len(store), 1)}
+    drawn = draw_labels(store, store.rows(), found, rng).target("t0")[known]
+    true = store.target("t0")[known]
+    occurring = {tuple(s) for s in true.tolist()}
+    assert len(occurring) == 4
+    assert {tuple(s) for s in drawn.tolist()} == occurring
+    assert (drawn != true).any(1).double().mean() > 0.2
+
+
+def test_drawn_sets_go_with_the_outputs_as_the_true_ones_do():
+    store, out, rng = sets_given_outputs()
+    known, found = store.mask("t0"), {"t0": out, "t1": torch.zeros(len(store), 1)}
+    drawn = draw_labels(store, store.rows(), found, rng).target("t0")[known].double().numpy()
+    true, x = store.target("t0")[known].double().numpy(), out[known].numpy()
+    for k in range(3):
+        assert drawn[:, k].mean() == pytest.approx(true[:, k].mean(), abs=0.05)
+        a, b = (np.corrcoef(y[:, k], x[:, k])[0, 1] for y in (drawn, true))
+        assert a == pytest.approx(b, abs=0.06)

@@ -53,8 +53,20 @@ def test_the_value_is_the_mean_over_batches(store, monkeypatch):
     assert graph.ranks_only
 
 
+def test_the_scale_of_a_loss_changes_nothing(store, monkeypatch):
+    network, rows = make_network(store), store.rows()
+    before, values = cosines(network, store, rows), estimate(network, store, rows, 0).value
+    monkeypatch.setattr(
+        gradient, "task_losses", lambda *a: task_losses(*a) * torch.tensor([1.0, 7.0, 1.0])
+    )
+    after = cosines(network, store, rows)
+    assert np.isfinite(before[:, 0, 1]).any()
+    np.testing.assert_allclose(after, before, atol=1e-5)
+    np.testing.assert_allclose(estimate(network, store, rows, 0).value, values, atol=1e-5)
+
+
 def test_the_scale_of_a_target_changes_nothing(store):
-    """Targets are standardized, and cosines forget the size of a loss in any case."""
+    """Targets are standardized."""
     network = make_network(store)
     rows = store.rows()
     before = estimate(network, store, rows, 0).value

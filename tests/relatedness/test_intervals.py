@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t
 
-from gnnfusion.relatedness.intervals import WIDER, mean_interval
+from gnnfusion.relatedness.alignment import aligned, aligned_without
+from gnnfusion.relatedness.intervals import WIDER, mean_interval, square_interval
 
 
 def student(values):
@@ -67,3 +68,26 @@ def test_what_is_missing_is_not_counted():
     low, high = mean_interval(values)
     alone = mean_interval(values[np.isfinite(values[:, 1]), 1:])
     assert (low[1], high[1]) == pytest.approx((alone[0][0], alone[1][0]))
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.15, 0.6])
+def test_squares_are_covered_near_0_and_far_from_it(slope):
+    """Alignments of three outputs with two; bootstraps hold one that is 0 in half of the cases."""
+    rng = np.random.default_rng(2)
+
+    def draw(n):
+        x = rng.normal(size=(n, 3))
+        return x, slope * x[:, :2] + rng.normal(size=(n, 2))
+
+    truth = aligned(*draw(200_000)) if slope else 0.0
+    inside = 0
+    for _ in range(300):
+        x, y = draw(150)
+        low, high = square_interval(aligned(x, y), aligned_without(x, y))
+        inside += low <= truth <= high
+    assert inside >= 270  # 0.95 of 300, less four standard errors
+
+
+def test_a_square_that_nothing_moves_is_a_point():
+    assert square_interval(0.0, np.zeros(9)) == (0.0, 0.0)
+    assert square_interval(1.0, np.ones(9)) == (1.0, 1.0)

@@ -8,7 +8,13 @@ from scipy.stats import spearmanr
 from sklearn.metrics import normalized_mutual_info_score
 
 from gnnfusion.graphs.store import GraphStore
-from gnnfusion.relatedness.estimators.labels import DRAWS, association, estimate
+from gnnfusion.relatedness.estimators.labels import (
+    DRAWS,
+    _information_without,
+    association,
+    estimate,
+    with_interval,
+)
 
 
 def rng(seed=0):
@@ -91,6 +97,34 @@ def test_intervals_cover_what_is_there(slope):
     assert inside >= 32
 
 
+@given(st.integers(0, 10**6), st.integers(2, 4))
+@settings(max_examples=15)
+def test_information_without_each_row(seed, classes):
+    draw = rng(seed)
+    a, b = draw.integers(0, classes, 15), draw.integers(0, 3, 15)
+    expected = [normalized_mutual_info_score(np.delete(a, n), np.delete(b, n)) for n in range(15)]
+    same = len(set(a)) == 1 or len(set(b)) == 1
+    if not same:
+        np.testing.assert_allclose(_information_without(a, b), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(("classes", "copied"), [(2, 0.1), (2, 0.3), (8, 0.1), (8, 0.4)])
+def test_intervals_cover_the_information_there_is(classes, copied):
+    """Also where it is small against what chance adds: of eight classes 0.04, of two 0.002."""
+    draw = rng(3)
+
+    def pair(n):
+        a = draw.integers(0, classes, n)
+        return a, np.where(draw.random(n) < copied, a, draw.integers(0, classes, n))
+
+    truth = normalized_mutual_info_score(*pair(400_000))
+    inside = 0
+    for _ in range(200):
+        _, low, high = with_interval(*pair(300), False, draw)
+        inside += low <= truth <= high
+    assert inside >= 178  # 0.95 of 200, less four standard errors
+
+
 def store(**labels):
     """Tasks ``t0 ..`` of the kinds named, with the labels given."""
     base = make_store(
@@ -145,6 +179,21 @@ def test_vectors_and_label_sets_become_one_number():
     sets = bits @ np.array([1, 2, 4])
     expected = normalized_mutual_info_score(sets, bits[:, 0])
     assert graph.value[3, 4] == pytest.approx(expected, abs=1e-9)
+
+
+def test_labels_that_are_missing_do_not_turn_the_principal_axis():
+    """They are stored as 0, far from labels about 30: the axis would point there."""
+    draw = rng(0)
+    x = draw.normal(size=60)
+    vector = np.stack([10 + 3 * x, 30 + 0.1 * draw.normal(size=60)], 1)
+    missing = draw.random(60) < 0.3
+    vector[missing] = 0
+    made = store(a=("regression2", vector), b=("regression", x), c=("binary", x > 0))
+    made.tensors["mask/t0"][torch.from_numpy(missing)] = 0
+    assert estimate(None, made, made.rows(), 0).value[0, 1] > 0.99
+    none = {**made.tensors, "mask/t0": torch.zeros(60, dtype=torch.uint8)}
+    empty = GraphStore(made.meta, none)
+    assert np.isnan(estimate(None, empty, empty.rows(), 0).value[0, 1])
 
 
 def test_too_few_shared_labels_give_no_value():

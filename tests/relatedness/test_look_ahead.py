@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from random_stores import make_network
 from small_runs import small_config, small_store
 
+from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.relatedness.estimators.look_ahead import (
     estimate,
     estimate_first_order,
@@ -10,8 +12,10 @@ from gnnfusion.relatedness.estimators.look_ahead import (
     look_ahead,
 )
 from gnnfusion.training import probes as probing
+from gnnfusion.training.balancing.balancer import split_parameters
 from gnnfusion.training.fit import fit
-from gnnfusion.training.probes import Probes
+from gnnfusion.training.objective import task_losses
+from gnnfusion.training.probes import Probes, probe_step
 
 
 @pytest.fixture(scope="module")
@@ -48,27 +52,29 @@ def test_own_gain_is_the_step_times_the_size_of_the_gradient(store):
     np.testing.assert_allclose(np.nanmedian(1 / own, axis=1), 1 / probing.STEP, rtol=0.6)
 
 
-def test_the_scale_of_a_loss_changes_nothing():
-    """Scaling loss i scales its gradient, and nothing of the affinities."""
-    rng = np.random.default_rng(0)
-    vectors, loss = rng.normal(size=(3, 3, 5)), rng.random((3, 3)) + 1
+@pytest.mark.parametrize("task", [0, 1])
+def test_the_scale_of_a_loss_changes_nothing(store, task):
+    """Neither its gradient's length, which sets no step, nor its own, of which gains are shares."""
+    network = make_network(store)
+    batch = make_batch(store, store.rows("train"), topology_of(store))
+    split = split_parameters(network, store)
 
     def values(scale):
-        scaled = vectors * scale[:, None]
-        gramian = torch.tensor(np.einsum("pid,pjd->pij", scaled, scaled))
-        length = torch.ones(3, dtype=torch.float64)
-        losses = torch.tensor(loss * scale)
-        ahead = (
-            losses[:, None]
-            - length[:, None, None]
-            * gramian
-            / torch.tensor(np.linalg.norm(scaled, axis=2))[..., None]
-        )
-        return Probes(torch.arange(3), length, losses, gramian, ahead)
+        def measure():
+            losses = task_losses(network, network(batch), batch, batch.masks) * scale
+            return losses, batch.masks.sum(0)
 
-    plain, scaled = values(np.ones(3)), values(np.array([1.0, 7.0, 0.2]))
-    np.testing.assert_allclose(first_order(plain), first_order(scaled))
-    np.testing.assert_allclose(look_ahead(plain), look_ahead(scaled))
+        found = Probes.of([probe_step(measure, split, 0)])
+        return found, look_ahead(found), first_order(found)
+
+    scale = torch.ones(3)
+    plain, *before = values(scale)
+    scale[task] = 7
+    scaled, *after = values(scale)
+    np.testing.assert_allclose(scaled.loss[0], plain.loss[0] * scale, rtol=1e-5)
+    for a, b in zip(before, after, strict=True):
+        assert np.isfinite(a).all()
+        np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-5)
 
 
 def test_graphs_are_means_over_steps_with_both(store):
@@ -81,3 +87,14 @@ def test_graphs_are_means_over_steps_with_both(store):
     assert np.isnan(graph.value[0, 2])
     assert graph.question == "training with i helps j"
     assert estimate_first_order(found, store.schema, 0).method == "first_order"
+    assert list(graph.intervals) == ["over the training's steps"]
+
+
+def test_few_steps_have_no_interval(store):
+    found = probed(store)
+    few = Probes(*(each[:4] for each in vars(found).values()))
+    graph = estimate(few, store.schema, 0)
+    assert np.isfinite(graph.value[0, 1])
+    assert np.isnan(graph.low).all()
+    assert np.isnan(graph.high).all()
+    assert graph.intervals == {}

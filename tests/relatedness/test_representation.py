@@ -10,6 +10,7 @@ from gnnfusion.relatedness.estimators.representation import (
     cka_matrix,
     estimate_cka,
     estimate_rsa,
+    rsa_draws,
     rsa_matrix,
 )
 
@@ -51,6 +52,34 @@ def test_likeness_is_the_rank_correlation_of_distances():
     assert found[0, 1] == pytest.approx(expected)
     assert found[0, 2] == pytest.approx(1)
     assert found[1, 0] == found[0, 1]
+
+
+def test_a_bootstrap_sample_is_likened_as_its_rows_are_without_pairs_of_one():
+    _, x, y = vectors(3, 12)
+    found = rsa_draws([x, y], 5, np.random.default_rng(7))
+    rng = np.random.default_rng(7)
+    places = rng.integers(0, 12, (5, 12))
+    for draw, rows in zip(found, places, strict=True):
+        a, b = np.triu_indices(12, 1)
+        apart = rows[a] != rows[b]
+        expected = spearmanr(pdist(x[rows])[apart], pdist(y[rows])[apart]).statistic
+        assert draw[0, 1] == pytest.approx(expected)
+
+
+def test_draws_vary_as_samples_do():
+    rng = np.random.default_rng(0)
+
+    def sample():
+        x = rng.normal(size=(60, 2))
+        return [x, 0.6 * x + 0.8 * rng.normal(size=(60, 2))]
+
+    values, drawn = [], []
+    for n in range(300):
+        some = sample()
+        values.append(rsa_matrix(some)[0, 1])
+        if n % 10 == 0:
+            drawn.append(rsa_draws(some, 60, rng)[:, 0, 1].var(ddof=1))
+    assert np.mean(drawn) == pytest.approx(np.var(values), rel=0.35)
 
 
 def test_what_is_constant_is_like_nothing():

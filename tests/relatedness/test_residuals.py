@@ -5,7 +5,14 @@ from random_stores import make_network, make_store
 from scipy.stats import kstest
 from torch.nn import functional as F
 
-from gnnfusion.relatedness.estimators.residuals import FLIPS, association, estimate, residuals
+from gnnfusion.relatedness.alignment import aligned
+from gnnfusion.relatedness.estimators.residuals import (
+    FLIPS,
+    association,
+    estimate,
+    residuals,
+    with_interval,
+)
 
 KINDS = ("regression", "binary", "multiclass", "multilabel", "ordinal", "regression2")
 
@@ -77,6 +84,22 @@ def test_intervals_cover_what_is_there(slope):
         _, low, high, _ = association(a, slope * a + rng.normal(size=(100, 1)), rng)
         inside += low <= truth <= high
     assert inside >= 180  # 0.95 of 200, less four standard errors
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+def test_intervals_of_several_outputs_cover_what_is_there(slope):
+    rng = np.random.default_rng(1)
+
+    def draw(n):
+        a = rng.normal(size=(n, 3))
+        return a, slope * a[:, :2] + rng.normal(size=(n, 2))
+
+    truth = aligned(*draw(100_000)) ** 0.5 if slope else 0.0
+    inside = 0
+    for _ in range(200):
+        _, low, high = with_interval(*draw(150), rng)
+        inside += low <= truth <= high
+    assert inside >= 178
 
 
 def test_the_graph_is_symmetric_and_leaves_derived_pairs_out(store):

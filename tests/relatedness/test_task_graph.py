@@ -215,3 +215,12 @@ def test_intervals_are_named_and_left_out_where_there_are_none():
     # The test is the method's: without a label to test on there is one all the same.
     assert make(p_value=nothing, method="labels").tested
     assert not make(p_value=nothing, method="transfer", ranks_only=True).tested
+
+
+def test_what_an_interval_is_of_is_kept_and_older_files_have_it_given_the_model():
+    graph = make(over="over the training's steps")
+    assert list(graph.intervals) == ["over the training's steps"]
+    values = graph.to_dict()
+    assert same(TaskGraph.from_dict(values), graph)
+    del values["over"]
+    assert list(TaskGraph.from_dict(values).intervals) == ["given the model"]

@@ -47,6 +47,8 @@ ARXIV, DOI = "https://arxiv.org/abs", "https://doi.org"
 _TABLE = (
     ("evidence", "evidence", "evidence", INFORMS, "network",
      "fall of task j's loss when label i is shown to the network", ""),
+    ("evidence_given_others", "evidence_given_others", "evidence", INFORMS, "network",
+     "the same where the other labels are known, too", ""),
     ("residuals", "residuals", "evidence", INFORMS, "network",
      "correlation of what the network leaves open in both tasks", f"{ARXIV}/1804.07203"),
     ("labels", "labels", "labels", TOGETHER, "labels",
@@ -79,6 +81,9 @@ ESTIMATORS = {
     name: Estimator(f"{__name__}.{module}", summary, reference, family, question, needs)
     for name, module, family, question, needs, summary, reference in _TABLE
 }
+
+SHOWING = ("evidence", "evidence_given_others")
+"""Those that show labels to the network, which must have learned to read them."""
 
 METHODS = {
     **ESTIMATORS,

@@ -3,6 +3,9 @@
 The value of (i, j) is the attention that task j pays to task i, averaged over samples, layers and
 heads, relative to uniform (1 = no preference). What the attention is worth is the loss of score
 when it is replaced by uniform: where that is nothing, the picture is not interpretable.
+
+Null: j attends to i no more than to the mean of the others (one-sided t test over rows). Attention
+below uniform is no sign that i informs j, so it is never a finding.
 """
 
 from __future__ import annotations
@@ -100,7 +103,7 @@ def _graph(
     with warnings.catch_warnings():
         # Attention that never varies (two tasks: it is always 1) has no test, and NaN says so.
         warnings.simplefilter("ignore", RuntimeWarning)
-        p_value = ttest_1samp(weights, 1.0, axis=0).pvalue
+        p_value = ttest_1samp(weights, 1.0, axis=0, alternative="greater").pvalue
     for matrix in (value, low, high, p_value):
         np.fill_diagonal(matrix, np.nan)
     control = uniform_control(network, store, rows, seed)

@@ -15,7 +15,7 @@ Question: training with i helps j. That a source model's outputs tell the target
 transfer is foreseen without training (LEEP: Nguyen et al., arXiv:2002.12462, there by an empirical
 conditional distribution). Unlike ``labels`` it needs no row with both, and unlike ``cka`` it does
 not take errors that two heads share for likeness. Null: none, since unrelated tasks may read the
-same features. Intervals are bootstraps over rows. Cost: one forward pass.
+same features. Intervals, over rows: `intervals.square_interval`. Cost: one forward pass.
 """
 
 from __future__ import annotations
@@ -27,33 +27,46 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.readout import Head
 from gnnfusion.relatedness.agreement import known_mean
-from gnnfusion.relatedness.estimators.representation import DRAWS, graph_of_likeness
+from gnnfusion.relatedness.alignment import aligned, aligned_without
+from gnnfusion.relatedness.estimators.representation import graph_of_likeness
+from gnnfusion.relatedness.intervals import square_interval
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.training.evaluate import outputs
-from gnnfusion.training.objective import label_goal
+from gnnfusion.training.evaluate import goals_of, outputs
 
 FEWEST = 8
 
 
 def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
-    """Alignment of outputs and labels of every pair of tasks on `rows`."""
+    """Alignment of outputs and labels of every pair of tasks on `rows`; nothing is drawn."""
     masks = store.masks[rows].numpy()
-    expected, labels = [], []
-    for (task, out), known in zip(outputs(network, store, rows).items(), masks.T, strict=True):
-        head, target = network.head(task), store.target(task)[rows][known]
-        goal = np.zeros(tuple(out.shape))
-        goal[known] = label_goal(head, target.to(next(head.parameters()).device)).cpu().numpy()
-        labels.append(goal)
-        expected.append(_expected(head, out).double().numpy())
-    picks = np.random.default_rng(seed).integers(0, len(rows), (DRAWS, len(rows)))
-    drawn = np.stack([
-        alignment([e[p] for e in expected], [y[p] for y in labels], masks[p]) for p in picks
-    ])  # fmt: skip
+    expected = [
+        _expected(network.head(task), out).double().numpy()
+        for task, out in outputs(network, store, rows).items()
+    ]
+    labels = [goal.numpy() for goal in goals_of(network, store, rows).values()]
+    value = alignment(expected, labels, masks)
+    low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
+    for i, j in zip(*np.isfinite(value).nonzero(), strict=True):
+        both = [_without(expected[a], labels[b], masks[:, b]) for a, b in ((i, j), (j, i))]
+        found = square_interval(value[i, j], known_mean(np.stack(both)))
+        low[i, j], high[i, j] = min(value[i, j], found[0]), max(value[i, j], found[1])
     return graph_of_likeness(
-        "cross_prediction", alignment(expected, labels, masks), drawn, store,
+        "cross_prediction", value, low, high, store,
         (masks[:, :, None] | masks[:, None, :]).sum(0), "alignment of outputs with labels",
         "n counts rows with either label",
     )  # fmt: skip
+
+
+def _without(expected: np.ndarray, label: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Alignment of expectations ``[n, a]`` and labels ``[n, b]`` without each row, ``[n]``.
+
+    A row without a label changes nothing; NaN where there is no direction.
+    """
+    known = there.sum() >= FEWEST
+    found = np.full(len(there), aligned(expected[there], label[there]) if known else np.nan)
+    if np.isfinite(found).all():
+        found[there] = aligned_without(expected[there], label[there])
+    return found
 
 
 def alignment(

@@ -21,6 +21,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from torch import Tensor
 
 from gnnfusion.graphs.store import GraphStore
@@ -96,19 +97,20 @@ def draw_labels(
     found: dict[str, Tensor],
     rng: np.random.Generator,
 ) -> GraphStore:
-    """The store with each label of `rows` drawn from what the network's outputs say of it.
+    """The store with labels of `rows` drawn from what the network's outputs say of them.
 
     Outputs are calibrated on these rows first, linearly, as an overfitted network is too sure:
     regressions are the fitted value with the residual of another row, classes are drawn by a
-    logistic regression. Else drawn labels would be more extreme than true ones, and mislead more.
+    logistic regression, sets of labels whole, from those that occur (`_draw_sets`). Else drawn
+    labels would be more extreme than true ones, or such as never occur, and mislead more.
 
     Parameters
     ----------
     found
-        Outputs of each task on `rows`, with nothing known.
+        By task whose labels are drawn, what tells of them on `rows`, ``[n, F]``.
     """
     changed = {}
-    for task in store.schema.tasks:
+    for task in (t for t in store.schema.tasks if t.name in found):
         known = store.mask(task.name)[rows]
         where = rows[known]
         target = store.target(task.name).clone()
@@ -118,8 +120,7 @@ def draw_labels(
             fitted = x @ np.linalg.lstsq(x, y, rcond=None)[0]
             label = fitted + (y - fitted)[rng.permutation(len(y))]
         elif task.kind == "multilabel":
-            label = np.column_stack([_draw_class(o[:, None], c, rng)
-                                     for o, c in zip(out.T, y.T, strict=True)])  # fmt: skip
+            label = _draw_sets(out, y, rng)
         else:
             label = _draw_class(out, y, rng)
         target[where] = torch.as_tensor(label).to(target.dtype)
@@ -134,6 +135,47 @@ def _draw_class(out: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.
     if len(np.unique(y)) < 2:
         return y
     model = LogisticRegression(max_iter=500).fit(out, y)
-    passed = rng.random((len(y), 1)) > np.cumsum(model.predict_proba(out), axis=1)
-    drawn: np.ndarray = model.classes_[np.minimum(passed.sum(1), len(model.classes_) - 1)]
+    drawn: np.ndarray = model.classes_[_places(model.predict_proba(out), rng)]
     return drawn
+
+
+def _draw_sets(out: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    r"""Sets of labels drawn from those that occur in `y` ``[n, K]``, given outputs ``[n, F]``.
+
+    A set s that has the share :math:`q_s` of the rows has, where the outputs are o, the chance
+    :math:`q_s \exp(\sum_k s_k (a_k + w_k^\top o))`, over the sum of these. It keeps how labels
+    occur together, and a and w of the largest likelihood make each label as frequent and as much in
+    line with the outputs as in `y`; of one label it is the logistic regression.
+    """
+    from scipy.optimize import minimize  # not at the top: it takes long to import
+
+    sets, place, times = np.unique(y, axis=0, return_inverse=True, return_counts=True)
+    if len(sets) < 2:
+        return y
+    spread = out.std(0)
+    z = (out - out.mean(0)) / np.where(spread > 0, spread, 1.0)
+    z = np.column_stack([np.ones(len(z)), z])
+    known = sets.astype(np.float64)
+
+    def log_chances(weights: np.ndarray) -> np.ndarray:
+        score = z @ weights.reshape(z.shape[1], -1) @ known.T + np.log(times)
+        found: np.ndarray = score - logsumexp(score, axis=1, keepdims=True)
+        return found
+
+    def unlikely(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        """Minus the log-likelihood, with a ridge as scikit-learn's, and its gradient."""
+        chances = log_chances(weights)
+        slope = (z.T @ (np.exp(chances) @ known - y)).ravel() + weights
+        likely = chances[np.arange(len(y)), place.ravel()].sum()
+        return 0.5 * weights @ weights - likely, slope
+
+    start = np.zeros(z.shape[1] * y.shape[1])
+    fitted = minimize(unlikely, start, jac=True, method="L-BFGS-B").x
+    drawn: np.ndarray = sets[_places(np.exp(log_chances(fitted)), rng)]
+    return drawn
+
+
+def _places(chances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One place ``[n]`` drawn by each row of chances ``[n, K]``."""
+    passed = rng.random((len(chances), 1)) > np.cumsum(chances, axis=1)
+    return np.minimum(passed.sum(1), chances.shape[1] - 1)

@@ -3,12 +3,14 @@
 Absolute Spearman correlation between two regressions (of one column), else normalized mutual
 information (arithmetic mean of the entropies; a regression is cut into quintiles, several columns
 or labels are reduced to their clusters of equal values or to their first principal axis). P-values
-come from permuting one of the two. Intervals are bootstraps over samples: of correlations
-percentile ones of the signed value (of the ranks taken once), folded where they span 0; of
-information pivots.
+come from permuting one of the two. Intervals, over samples: of correlations percentile bootstraps
+of the signed value (of the ranks taken once), folded where they span 0; of information
+`intervals.square_interval`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from torch import Tensor
@@ -17,58 +19,92 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators import TOGETHER
 from gnnfusion.relatedness.estimators.pairs import Found, folded, graph_of_pairs
+from gnnfusion.relatedness.intervals import square_interval
+from gnnfusion.relatedness.monte_carlo import pieces
 from gnnfusion.relatedness.task_graph import TaskGraph
 
 DRAWS = 5000
+CHUNK = 4_000_000  # numbers held at a time
 BINS = 5
+
+Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
     """Association of every pair of tasks' labels on `rows`; the network is not used."""
     tasks = store.schema.tasks
-    codes = [_one_number(t.kind, store.target(t.name)[rows].numpy()) for t in tasks]
+    codes = [
+        _one_number(t.kind, store.target(t.name)[rows].numpy(), store.mask(t.name)[rows].numpy())
+        for t in tasks
+    ]
+
+    def ranked(i: int, j: int) -> bool:
+        return tasks[i].kind == tasks[j].kind == "regression"
 
     def measure(i: int, j: int, both: np.ndarray, rng: np.random.Generator) -> Found:
-        ranks = tasks[i].kind == "regression" and tasks[j].kind == "regression"
-        return association(codes[i][both], codes[j][both], ranks, rng)
+        return with_interval(codes[i][both], codes[j][both], ranked(i, j), rng)
 
-    return graph_of_pairs("labels", TOGETHER, store, rows, seed, measure, fewest=3)
+    def null(i: int, j: int, both: np.ndarray, draws: int, rng: np.random.Generator) -> float:
+        return reached(codes[i][both], codes[j][both], ranked(i, j), draws, rng)
+
+    return graph_of_pairs(
+        "labels", TOGETHER, store, rows, seed, measure, null, draws=DRAWS, fewest=3
+    )
 
 
 def association(
     a: np.ndarray, b: np.ndarray, ranks: bool, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """Association, its 95 % bootstrap interval and a permutation p-value."""
-    if ranks:
-        a, b = _ranks(a), _ranks(b)
-        measure = _correlation
-    else:
-        a, b = _codes(a), _codes(b)
-        measure = _mutual_information
-    shuffled = rng.permuted(np.broadcast_to(b, (DRAWS, len(b))), axis=1)
+    """Association, its 95 % interval and a permutation p-value."""
+    times = reached(a, b, ranks, DRAWS, rng)
+    return *with_interval(a, b, ranks, rng), (1 + times) / (DRAWS + 1)
+
+
+def reached(
+    a: np.ndarray, b: np.ndarray, ranks: bool, draws: int, rng: np.random.Generator
+) -> float:
+    """How many permutations of `b` associate it with `a` as much as it is."""
+    a, b, measure = _measured(a, b, ranks)
+    found, times = float(measure(a[None], b[None])[0]), 0
+    for size in pieces(draws, len(b), CHUNK):
+        shuffled = rng.permuted(np.broadcast_to(b, (size, len(b))), axis=1)
+        null = measure(np.broadcast_to(a, shuffled.shape), shuffled)
+        times += int((null >= found - 1e-12).sum())
+    return float(times)
+
+
+def with_interval(
+    a: np.ndarray, b: np.ndarray, ranks: bool, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Association and its 95 % interval."""
+    a, b, measure = _measured(a, b, ranks)
     found = float(measure(a[None], b[None])[0])
-    null = measure(np.broadcast_to(a, shuffled.shape), shuffled)
+    if not ranks:
+        low, high = square_interval(found, _information_without(a, b))
+        return found, min(found, low), max(found, high)
     picks = rng.integers(0, len(a), (DRAWS, len(a)))
+    return found, *folded(np.quantile(_signed(a[picks], b[picks]), [0.025, 0.975]))
+
+
+def _measured(a: np.ndarray, b: np.ndarray, ranks: bool) -> tuple[np.ndarray, np.ndarray, Measure]:
+    """Both labels as they are compared, and the measure of rows ``[D, n]`` of them."""
     if ranks:
-        low, high = folded(np.quantile(_signed(a[picks], b[picks]), [0.025, 0.975]))
-    else:
-        # Resampling adds ties and so information; the pivot interval takes that bias off again.
-        low, high = 2 * found - np.quantile(measure(a[picks], b[picks]), [0.975, 0.025])
-        low, high = max(0.0, low), min(1.0, max(found, high))
-    p_value = (1 + (null >= found - 1e-12).sum()) / (DRAWS + 1)
-    return found, float(low), float(high), float(p_value)
+        return _ranks(a), _ranks(b), _correlation
+    return _codes(a), _codes(b), _mutual_information
 
 
-def _one_number(kind: str, y: np.ndarray) -> np.ndarray:
-    """Labels ``[n]``: one number or code per sample."""
+def _one_number(kind: str, y: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Labels ``[n]``: one number or code per sample, which means nothing where none is known."""
     if y.ndim == 1:
         return y
     if y.shape[1] == 1:
         return y[:, 0]
     if kind == "multilabel":
         return np.unique(y, axis=0, return_inverse=True)[1]
-    centred = y - y.mean(0)
-    return centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
+    if not known.any():
+        return y[:, 0]
+    centred = y - y[known].mean(0)  # what is not known is stored as 0, which would turn the axis
+    return centred @ np.linalg.svd(centred[known], full_matrices=False)[2][0]
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
@@ -99,6 +135,22 @@ def _mutual_information(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     joint = table.reshape(draws, height, width) / a.shape[1]
     entropies = _entropy(joint.sum(2)) + _entropy(joint.sum(1))
     information = entropies - _entropy(joint.reshape(draws, -1))
+    return np.clip(2 * information / np.maximum(entropies, 1e-12), 0, 1)
+
+
+def _information_without(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Normalized mutual information of all rows but one, for each row, ``[n]``."""
+    n, rows, columns = len(a), np.bincount(a), np.bincount(b)
+    table = np.zeros((len(rows), len(columns)), dtype=int)
+    np.add.at(table, (a, b), 1)
+    term = np.arange(n + 1) * np.log(np.maximum(np.arange(n + 1), 1))  # m log m
+
+    def entropy(counts: np.ndarray, mine: np.ndarray) -> np.ndarray:
+        left: np.ndarray = term[counts].sum() - term[mine] + term[mine - 1]
+        return np.log(n - 1) - left / (n - 1)
+
+    entropies = entropy(rows, rows[a]) + entropy(columns, columns[b])
+    information = entropies - entropy(table, table[a, b])
     return np.clip(2 * information / np.maximum(entropies, 1e-12), 0, 1)
 
 

@@ -90,6 +90,8 @@ def gains(
 ) -> np.ndarray:
     """Predicted gains of groups, ``[G, T]``; NaN for tasks that are not in the group.
 
+    Of a group with a task that has no training label nothing can be said, so all of it is NaN.
+
     Parameters
     ----------
     members
@@ -102,9 +104,8 @@ def gains(
     scale = max(float(np.nanmean(np.einsum("tkk->tk", curve))), 1e-12)
 
     def loss_of(group: np.ndarray, ridge: float) -> np.ndarray:
-        known = group & np.isfinite(slope).all(1)
-        matrix = curve[known].mean(0) + ridge * scale * np.eye(len(basis))
-        w = -np.linalg.solve(matrix, slope[known].mean(0))
+        matrix = curve[group].mean(0) + ridge * scale * np.eye(len(basis))
+        w = -np.linalg.solve(matrix, slope[group].mean(0))
         after: np.ndarray = loss + held_slope @ w + 0.5 * np.einsum("tkl,k,l->t", held_curve, w, w)
         return after
 
@@ -118,7 +119,10 @@ def gains(
 
     ridge = min(RIDGES, key=lambda r: np.nanmean(alone(r) / loss))
     before = alone(ridge)
-    found = np.stack([(before - loss_of(group, ridge)) / loss for group in members])
+    found = np.full(members.shape, np.nan)
+    for n, group in enumerate(members):
+        if able[group].all():
+            found[n] = (before - loss_of(group, ridge)) / loss
     return np.where(members, found, np.nan)
 
 

@@ -17,7 +17,8 @@ Both are invariant to the scales of loss i and loss j. They need no row with bot
 Question: training with i helps j. They are signs of it, not measurements: see ``transfer``. Their
 sign depends on whether the heads happen to read shared features in the same direction. Null: none,
 for gradients of tasks that share features are never exactly orthogonal. The interval is a bootstrap
-over the probed steps. Cost: see `gnnfusion.training.probes.probe_interval`; a run that was not
+over the probed steps of the one training, not over rows, and there is none of fewer than `FEWEST`
+steps. Cost: see `gnnfusion.training.probes.probe_interval`; a run that was not
 probed is trained once more.
 """
 
@@ -28,12 +29,13 @@ import warnings
 import numpy as np
 
 from gnnfusion.relatedness.estimators import HELPS
-from gnnfusion.relatedness.task_graph import TaskGraph
+from gnnfusion.relatedness.task_graph import OVER_STEPS, TaskGraph
 from gnnfusion.schema import Schema
 from gnnfusion.training.evidence import kin_matrix
 from gnnfusion.training.probes import Probes
 
 DRAWS = 2000
+FEWEST = 5
 
 
 def estimate(probes: Probes, schema: Schema, seed: int) -> TaskGraph:
@@ -76,17 +78,19 @@ def _graph(method: str, values: np.ndarray, schema: Schema, seed: int) -> TaskGr
         drawn = (share @ np.nan_to_num(values).reshape(steps, -1)) / weight
         low, high = np.nanquantile(drawn.reshape(DRAWS, count, count), [0.025, 0.975], axis=0)
         value = np.nanmean(values, axis=0)
+    few = known.sum(0) < FEWEST
     return TaskGraph(
         tasks=schema.task_names,
         method=method,
         question=HELPS,
         value=value,
-        low=low,
-        high=high,
+        low=np.where(few, np.nan, low),
+        high=np.where(few, np.nan, high),
         p_value=np.full((count, count), np.nan),
         n=known.sum(0),
         derived=kin,
         unit="share of j's loss in one step",
         ranks_only=True,
+        over=OVER_STEPS,
         notes=("n counts probed steps",),
     )

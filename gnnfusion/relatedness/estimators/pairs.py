@@ -8,12 +8,14 @@ import numpy as np
 from torch import Tensor
 
 from gnnfusion.graphs.store import GraphStore
+from gnnfusion.relatedness.monte_carlo import p_values
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evidence import kin_matrix
 
-Found = tuple[float, float, float, float]
-"""Value, low and high end of its interval, p-value."""
+Found = tuple[float, float, float]
+"""Value, low and high end of its interval."""
 Measure = Callable[[int, int, np.ndarray, np.random.Generator], Found]
+Reached = Callable[[int, int, np.ndarray, int, np.random.Generator], float]
 
 
 def graph_of_pairs(
@@ -23,7 +25,9 @@ def graph_of_pairs(
     rows: Tensor,
     seed: int,
     measure: Measure,
+    reached: Reached,
     *,
+    draws: int,
     fewest: int,
     unit: str = "",
 ) -> TaskGraph:
@@ -39,6 +43,11 @@ def graph_of_pairs(
         Each pair has a generator of its own, from this and its places.
     measure
         Called with the places of two tasks, which of `rows` have both labels, and a generator.
+    reached
+        The same with a number of draws: how many of them, under the null, reach the pair's
+        statistic; NaN where there is no test.
+    draws
+        For the p-value of a pair, to begin with.
     fewest
         Rows with both labels below which a pair cannot be estimated.
     """
@@ -46,16 +55,23 @@ def graph_of_pairs(
     masks = store.masks[rows].numpy()
     count = len(kin)
     value, low, high, p_value = (np.full((count, count), np.nan) for _ in range(4))
-    sizes = np.zeros((count, count), dtype=int)
-    for i in range(count):
-        for j in range(i):
-            both = masks[:, i] & masks[:, j]
-            sizes[i, j] = sizes[j, i] = both.sum()
-            if kin[i, j] or both.sum() < fewest:
-                continue
-            result = measure(i, j, both, np.random.default_rng([seed, i, j]))
-            for matrix, number in zip((value, low, high, p_value), result, strict=True):
-                matrix[i, j] = matrix[j, i] = number
+    sizes = masks.T.astype(int) @ masks.astype(int)
+    usable = ~kin & (sizes >= fewest)
+    pairs = [(i, j) for i in range(count) for j in range(i) if usable[i, j]]
+    both = [masks[:, i] & masks[:, j] for i, j in pairs]
+    rngs = [np.random.default_rng([seed, i, j]) for i, j in pairs]
+
+    def further(places: np.ndarray, draws: int) -> np.ndarray:
+        at = [(*pairs[n], both[n], draws, rngs[n]) for n in places]
+        return np.array([reached(i, j, rows, some, rng) for i, j, rows, some, rng in at])
+
+    first = further(np.arange(len(pairs)), draws)
+    for n, (i, j) in enumerate(pairs):
+        found = measure(i, j, both[n], rngs[n])
+        for matrix, number in zip((value, low, high), found, strict=True):
+            matrix[i, j] = matrix[j, i] = number
+    for (i, j), p in zip(pairs, p_values(first, draws, further), strict=True):
+        p_value[i, j] = p_value[j, i] = p
     return TaskGraph(
         tasks=store.schema.task_names,
         method=method,

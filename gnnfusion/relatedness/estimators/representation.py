@@ -13,8 +13,7 @@ held-out rows; no label is read, so tasks that are never labelled together are c
     analysis as Dwivedi and Roig use it for tasks, arXiv:1904.11740), of at most `MOST` rows.
 
 Question: training with i helps j, of which likeness is a sign. Null: none, since both are functions
-of the same inputs. Intervals are bootstraps over rows, for ``rsa`` of the ranks taken once. Cost:
-one forward pass.
+of the same inputs. Intervals are bootstraps over rows. Cost: one forward pass.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 from torch import Tensor
 
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators import HELPS
-from gnnfusion.relatedness.resampling import some_rows
+from gnnfusion.relatedness.resampling import resampled, some_rows
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import outputs
 from gnnfusion.training.evidence import kin_matrix
@@ -45,7 +44,9 @@ def estimate_cka(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: 
     picks = np.random.default_rng(seed).integers(0, len(rows), (DRAWS, len(rows)))
     drawn = np.stack([cka_matrix([v[p] for v in vectors]) for p in picks])
     unit = "centred kernel alignment"
-    return graph_of_likeness("cka", cka_matrix(vectors), drawn, store, len(rows), unit)
+    return graph_of_likeness(
+        "cka", cka_matrix(vectors), *_percentiles(drawn), store, len(rows), unit
+    )
 
 
 def estimate_rsa(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
@@ -53,14 +54,9 @@ def estimate_rsa(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: 
     rng = np.random.default_rng(seed)
     rows = some_rows(rows, MOST, rng)
     vectors, size = _vectors(network, store, rows), len(rows)
-    # A row drawn twice is at distance 0 from itself in both, which would swell the correlation.
-    picks = [np.unique(rng.integers(0, size, size)) for _ in range(DRAWS)]
-    ranks = np.stack([squareform(r) for r in _distance_ranks(vectors)])
-    drawn = np.stack([
-        _correlations(ranks[:, p[:, None], p][:, *np.triu_indices(len(p), 1)]) for p in picks
-    ])  # fmt: skip
     unit = "rank correlation of distances"
-    return graph_of_likeness("rsa", rsa_matrix(vectors), drawn, store, size, unit)
+    ends = _percentiles(rsa_draws(vectors, DRAWS, rng))
+    return graph_of_likeness("rsa", rsa_matrix(vectors), *ends, store, size, unit)
 
 
 def cka_matrix(vectors: Sequence[np.ndarray]) -> np.ndarray:
@@ -84,18 +80,55 @@ def rsa_matrix(vectors: Sequence[np.ndarray]) -> np.ndarray:
     return _correlations(_distance_ranks(vectors))
 
 
+def rsa_draws(vectors: Sequence[np.ndarray], draws: int, rng: np.random.Generator) -> np.ndarray:
+    """`rsa_matrix` of bootstrap samples of rows, ``[draws, T, T]``.
+
+    A row drawn m times is in m times as many pairs, but in none with itself: at distance 0 in all
+    representations these would swell the correlation. Ranks are those within the sample.
+    """
+    distances = [np.unique(pdist(v), return_inverse=True)[1] for v in vectors]
+    size = len(vectors[0])
+    a, b = np.triu_indices(size, 1)
+    found = []
+    for times in resampled(draws, size, rng):
+        weight = times[a] * times[b]
+        there = weight > 0
+        weight = weight[there]
+        ranks = []
+        for place in distances:
+            each = np.bincount(place[there], weight)
+            ranks.append((np.cumsum(each) - each / 2)[place[there]])  # the mean rank of ties
+        found.append(_correlations(np.stack(ranks), weight))
+    return np.stack(found)
+
+
 def _distance_ranks(vectors: Sequence[np.ndarray]) -> np.ndarray:
     """Ranks of the distances of every pair of rows, ``[T, n (n - 1) / 2]``."""
     return np.stack([rankdata(pdist(v)) for v in vectors])
 
 
-def _correlations(values: np.ndarray) -> np.ndarray:
-    """Correlation of every two rows; NaN where one has no spread."""
-    values = values - values.mean(1, keepdims=True)
+def _correlations(values: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """Correlation of every two rows ``[T, m]``; NaN where one has no spread.
+
+    Parameters
+    ----------
+    weight
+        Of columns, ``[m]``; 1 by default.
+    """
+    root = 1.0 if weight is None else np.sqrt(weight)
+    values = (values - np.average(values, axis=1, weights=weight)[:, None]) * root
     size = np.linalg.norm(values, axis=1)
     size = np.where(size > 0, size, np.nan)
     found: np.ndarray = values @ values.T / np.outer(size, size)
     return found
+
+
+def _percentiles(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the 95 % interval ``[T, T]`` from bootstrap draws ``[D, T, T]``."""
+    with warnings.catch_warnings():  # all draws of a pair that cannot be estimated are NaN
+        warnings.simplefilter("ignore", RuntimeWarning)
+        low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
+    return low, high
 
 
 def _vectors(network: FusionNetwork, store: GraphStore, rows: Tensor) -> list[np.ndarray]:
@@ -103,15 +136,12 @@ def _vectors(network: FusionNetwork, store: GraphStore, rows: Tensor) -> list[np
 
 
 def graph_of_likeness(
-    method: str, value: np.ndarray, drawn: np.ndarray, store: GraphStore, size: int | np.ndarray,
-    unit: str, note: str = "n counts rows, labelled or not",
+    method: str, value: np.ndarray, low: np.ndarray, high: np.ndarray, store: GraphStore,
+    size: int | np.ndarray, unit: str, note: str = "n counts rows, labelled or not",
 ) -> TaskGraph:  # fmt: skip
-    """A symmetric graph whose intervals are quantiles of bootstrap draws ``[D, T, T]``."""
+    """A symmetric graph of values with their intervals, ``[T, T]`` each, without a test."""
     count = len(value)
     kin = kin_matrix(store.schema).numpy()
-    with warnings.catch_warnings():  # all draws of a pair that cannot be estimated are NaN
-        warnings.simplefilter("ignore", RuntimeWarning)
-        low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
     return TaskGraph(
         tasks=store.schema.task_names,
         method=method,

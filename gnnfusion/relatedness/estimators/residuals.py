@@ -19,8 +19,9 @@ absolute t value of the products :math:`R_{ia} R_{jb}`, compared with that of pr
 are flipped row by row. It holds as far as the network has learned what the features say of the
 labels: a signal that it missed in both tasks is left in both residuals.
 
-Intervals are bootstraps over rows; of two tasks with one output, of the signed correlation, folded
-where it spans 0.
+Intervals, over rows: of two tasks with one output, a bootstrap of the signed correlation, folded
+where it spans 0 (which near 0 holds the absolute one somewhat more often than it need); of others
+`intervals.square_interval` of the squared value.
 """
 
 from __future__ import annotations
@@ -32,8 +33,11 @@ from torch import Tensor
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.readout import Head
+from gnnfusion.relatedness.alignment import aligned, aligned_without
 from gnnfusion.relatedness.estimators import INFORMS
 from gnnfusion.relatedness.estimators.pairs import Found, folded, graph_of_pairs
+from gnnfusion.relatedness.intervals import square_interval
+from gnnfusion.relatedness.monte_carlo import pieces
 from gnnfusion.relatedness.resampling import resampled
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import outputs
@@ -41,6 +45,7 @@ from gnnfusion.training.objective import sample_losses
 
 DRAWS = 2000
 FLIPS = 10_000
+CHUNK = 4_000_000  # numbers held at a time
 FEWEST = 8  # with fewer rows every flip of signs gives nearly the same t value
 
 
@@ -50,10 +55,13 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     left = [_task_residuals(network.head(t), store, rows, t, out) for t, out in found.items()]
 
     def measure(i: int, j: int, both: np.ndarray, rng: np.random.Generator) -> Found:
-        return association(left[i][both], left[j][both], rng)
+        return with_interval(left[i][both], left[j][both], rng)
+
+    def null(i: int, j: int, both: np.ndarray, draws: int, rng: np.random.Generator) -> float:
+        return reached(left[i][both], left[j][both], draws, rng)
 
     return graph_of_pairs(
-        "residuals", INFORMS, store, rows, seed, measure, fewest=FEWEST,
+        "residuals", INFORMS, store, rows, seed, measure, null, draws=FLIPS, fewest=FEWEST,
         unit="association of residuals",
     )  # fmt: skip
 
@@ -83,36 +91,44 @@ def association(
     a: np.ndarray, b: np.ndarray, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
     """Association of residuals ``[n, a]`` and ``[n, b]``, its interval and its p-value."""
+    found = with_interval(a, b, rng)
+    return *found, (1 + reached(a, b, FLIPS, rng)) / (FLIPS + 1)
+
+
+def reached(a: np.ndarray, b: np.ndarray, flips: int, rng: np.random.Generator) -> float:
+    """In how many flips of signs some product's t value is as large as the largest there is.
+
+    NaN where one of the residuals ``[n, a]`` and ``[n, b]`` is constant.
+    """
     a, b = a - a.mean(0), b - b.mean(0)
-    n = len(a)
-    value = _root_rv(a, b)
-    if not np.isfinite(value):
-        return float("nan"), float("nan"), float("nan"), float("nan")
-    if a.shape[1] == b.shape[1] == 1:
-        x, y = a[:, 0], b[:, 0]
-        moments = np.column_stack([x, y, x * x, y * y, x * y])
-        mx, my, xx, yy, xy = (resampled(DRAWS, n, rng) @ moments / n).T
-        scale = np.sqrt(np.maximum((xx - mx * mx) * (yy - my * my), 1e-300))
-        low, high = folded(np.quantile((xy - mx * my) / scale, [0.025, 0.975]))
-    else:
-        picks = rng.integers(0, n, (DRAWS // 4, n))
-        drawn = [_root_rv(a[p] - a[p].mean(0), b[p] - b[p].mean(0)) for p in picks]
-        # Of several outputs it is at least 0, and resampling adds to it; a pivot takes that off.
-        low, high = 2 * value - np.nanquantile(drawn, [0.975, 0.025])
-        low, high = max(0.0, low), min(1.0, max(value, high))
+    n, times = len(a), 0
     products = (a[:, :, None] * b[:, None, :]).reshape(n, -1)
     products = products[:, (products != 0).any(0)]
+    if not products.size:
+        return float("nan")
     size = np.sqrt((products**2).sum(0))
     scaled = products / size
-    bits = rng.integers(0, 256, (FLIPS, -(-n // 8)), dtype=np.uint8)  # a row's sign is a bit
-    plus = np.unpackbits(bits, axis=1, count=n).astype(np.float64) @ scaled
-    null = np.abs(2 * plus - scaled.sum(0)).max(1)
     statistic = np.abs(products.sum(0) / size).max()
-    p_value = (1 + (null >= statistic - 1e-12).sum()) / (FLIPS + 1)
-    return value, float(low), float(high), float(p_value)
+    for some in pieces(flips, n, CHUNK):
+        bits = rng.integers(0, 256, (some, -(-n // 8)), dtype=np.uint8)  # a row's sign is a bit
+        plus = np.unpackbits(bits, axis=1, count=n).astype(np.float64) @ scaled
+        null = np.abs(2 * plus - scaled.sum(0)).max(1)
+        times += int((null >= statistic - 1e-12).sum())
+    return float(times)
 
 
-def _root_rv(a: np.ndarray, b: np.ndarray) -> float:
-    """Root of the RV coefficient of centred ``[n, a]`` and ``[n, b]``; NaN if one is constant."""
-    scale = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)
-    return float(np.linalg.norm(a.T @ b) / np.sqrt(scale)) if scale > 0 else float("nan")
+def with_interval(
+    a: np.ndarray, b: np.ndarray, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Association of residuals ``[n, a]`` and ``[n, b]`` and its 95 % interval; NaN if constant."""
+    value = aligned(a, b) ** 0.5
+    if not np.isfinite(value):
+        return float("nan"), float("nan"), float("nan")
+    if a.shape[1] > 1 or b.shape[1] > 1:
+        low, high = np.sqrt(square_interval(value**2, aligned_without(a, b)))
+        return value, min(value, float(low)), max(value, float(high))
+    n, (x, y) = len(a), (a[:, 0] - a.mean(), b[:, 0] - b.mean())
+    moments = np.column_stack([x, y, x * x, y * y, x * y])
+    mx, my, xx, yy, xy = (resampled(DRAWS, n, rng) @ moments / n).T
+    scale = np.sqrt(np.maximum((xx - mx * mx) * (yy - my * my), 1e-300))
+    return value, *folded(np.quantile((xy - mx * my) / scale, [0.025, 0.975]))
