@@ -124,7 +124,7 @@ def _move(split: Split, before: Sequence[Tensor], step: Tensor | None) -> None:
         start += p.numel()
 
 
-def probe_interval(tasks: int, share: float = 0.2) -> int:
+def probe_interval(tasks: int, share: float = 0.15) -> int:
     """Steps between probes such that probing costs about `share` of the training itself.
 
     A training step costs a forward and a backward pass, about three forward passes; a probe costs

@@ -20,14 +20,14 @@ def timed_graphs(
     seed: int, probes: Probes | None, say: Callable[[str], None] = lambda line: None,
     labelled: torch.Tensor | None = None,
 ) -> tuple[dict[str, TaskGraph], dict[str, float]]:  # fmt: skip
-    """Task graphs of one network by the methods that fit it, and what each took in seconds.
+    """Task graphs of one network by the methods that fit it, and what each took in CPU seconds.
 
     `say` is called with a line on each, with the reason for one that does not fit. `labelled` are
     the rows for methods that use no network, if others.
     """
     graphs, seconds = {}, {}
     for method in methods:
-        start = time.perf_counter()
+        start = time.process_time()
         free = labelled is not None and ESTIMATORS[method].needs == "labels"
         try:
             graphs[method] = estimate(
@@ -36,6 +36,6 @@ def timed_graphs(
         except UsageError as error:
             say(f"no {method}: {error}")
             continue
-        seconds[method] = time.perf_counter() - start
+        seconds[method] = time.process_time() - start
         say(f"{method} {seconds[method]:.2f} s")
     return graphs, seconds

@@ -36,9 +36,10 @@ class Estimator(Method):
 
     @property
     def tested(self) -> bool:
-        """Whether its values are tested against a null: of those that ask what training does,
-        measured transfer alone has one."""
-        return self.question != HELPS or self.needs == "trainings"
+        """Whether its values are tested against a null: ablations are controls, and of those that
+        ask what training does, measured transfer alone has one."""
+        asks = self.question != HELPS or self.needs == "trainings"
+        return asks and self.family != "ablation"
 
 
 ARXIV, DOI = "https://arxiv.org/abs", "https://doi.org"

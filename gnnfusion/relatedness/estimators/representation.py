@@ -35,7 +35,7 @@ from gnnfusion.training.evaluate import outputs
 from gnnfusion.training.evidence import kin_matrix
 
 DRAWS = 200
-MOST = 200
+MOST = 100
 
 
 def estimate_cka(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
