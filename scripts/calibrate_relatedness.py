@@ -29,7 +29,7 @@ from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators import labels
 from gnnfusion.relatedness.estimators.gradient import cosines
-from gnnfusion.relatedness.estimators.representation import cka_matrix
+from gnnfusion.relatedness.estimators.representation import cka_matrix, rsa_matrix
 from gnnfusion.relatedness.estimators.residuals import association, residuals
 from gnnfusion.relatedness.intervals import mean_interval
 from gnnfusion.relatedness.paired import paired_gain
@@ -42,6 +42,7 @@ from gnnfusion.whole import finite, write_json
 NOISE = ((),) * 5
 KINDS = ("regression", "regression", "binary", "multiclass")
 TESTED = ("evidence", "evidence_given_others", "residuals")  # of what is read off a network
+FAR = 3000  # rows whose every distance can be held, in place of all
 
 
 def null_of_labels(count: int) -> list[tuple[np.ndarray, bool]]:
@@ -116,6 +117,8 @@ def coverage_of_rows(draws: int) -> list[list[Any]]:
     y = np.concatenate([store.target(t).numpy() for t in store.schema.task_names], 1)[rows]
     ranks = [np.argsort(np.argsort(c)) for c in y.T]
     together = np.abs(np.corrcoef(ranks))
+    told_by = estimate("cross_prediction", network, store, rows, 0).value
+    distances = rsa_matrix([o[:FAR] for o in out])
     for _ in range(draws):
         some = rng.choice(len(rows), 300, replace=False)
         picks = rng.integers(0, 300, (200, 300))
@@ -124,6 +127,10 @@ def coverage_of_rows(draws: int) -> list[list[Any]]:
         # With replacement: ten of 300 batches would be nearer to their mean than ten new ones.
         batches = sizes[rng.choice(len(sizes), 10)]
         least, most = mean_interval(batches)
+        of_some = {
+            name: estimate(name, network, store, rows[some], 0)
+            for name in ("cross_prediction", "rsa")
+        }
         for i, j in [pairs[n] for n in rng.choice(len(pairs), 6, replace=False)]:
             truth = (base[:, j] - told[i][:, j]).mean() / base[:, j].mean()
             count("evidence", *paired_gain(base[some, j], told[i][some, j], rng)[1:3], truth)
@@ -133,6 +140,9 @@ def coverage_of_rows(draws: int) -> list[list[Any]]:
                   together[i, j])  # fmt: skip
             count("cka", low[i, j], high[i, j], aligned[i, j])
             count("gradient", least[i, j], most[i, j], sizes[:, i, j].mean())
+            for name, truth in (("cross_prediction", told_by), ("rsa", distances)):
+                graph = of_some[name]
+                count(name, graph.low[i, j], graph.high[i, j], truth[i, j])
     return [[name, "rows", *share(held, draws)] for name, held in found.items()]
 
 
