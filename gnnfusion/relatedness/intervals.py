@@ -64,7 +64,7 @@ def square_interval(value: float, without: np.ndarray, level: float = 0.95) -> t
 
     whose noncentrality :math:`\lambda` has an exact interval. Far from 0 it is
     :math:`v - b \pm 2 s`, nearly; near 0, where each row moves v by its square, c and k are those
-    of the :math:`\chi^2` statistic itself.
+    of the :math:`\chi^2` statistic itself. The value itself is always within.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def square_interval(value: float, without: np.ndarray, level: float = 0.95) -> t
     tails = np.array([0.5 + level / 2, 0.5 - level / 2])
     found = chndtrinc(value / unit, degrees, tails)
     low, high = np.clip(unit * np.where(found > 1e-9, found, 0.0), 0, 1)
-    return float(low), float(high)
+    return min(value, float(low)), max(value, float(high))
 
 
 def _unskewed(y: np.ndarray, skewness: np.ndarray, n: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 ALPHA = 0.05  # of `TaskGraph.alpha`
+HELD = 4_000_000  # numbers at a time
 
 Further = Callable[[np.ndarray, int], np.ndarray]
 """How often so many further draws reach the statistics of the tests at these places."""
@@ -50,7 +51,7 @@ def p_values(reached: np.ndarray, draws: int, further: Further) -> np.ndarray:
     return found
 
 
-def pieces(draws: int, size: int, most: int) -> list[int]:
-    """So many draws of `size` numbers each in pieces of at most `most` numbers."""
-    step = max(1, most // max(1, size))
+def pieces(draws: int, size: int, most: int | None = None) -> list[int]:
+    """So many draws of `size` numbers each in pieces of at most `most` numbers, else `HELD`."""
+    step = max(1, (most or HELD) // max(1, size))
     return [min(step, draws - start) for start in range(0, draws, step)]

@@ -9,7 +9,6 @@ from gnnfusion.relatedness.resampling import resampled
 
 DRAWS = 2000
 FLIPS = 10_000  # enough for 90 pairs (10 tasks); `p_values` takes more where there are more
-CHUNK = 4_000_000  # numbers held at a time
 
 
 def paired_gains(
@@ -46,7 +45,7 @@ def paired_gains(
     total = fall.sum(0)
     value = total / np.maximum(base.sum(0), 1e-12)
     drawn = []
-    for rows in pieces(DRAWS, size, CHUNK):
+    for rows in pieces(DRAWS, size):
         weights = resampled(rows, size, rng)
         drawn.append((weights @ fall) / np.maximum(weights @ base, 1e-12))
     low, high = np.quantile(np.concatenate(drawn), [0.025, 0.975], axis=0)
@@ -54,7 +53,7 @@ def paired_gains(
 
     def reached(places: np.ndarray, flips: int) -> np.ndarray:
         times = np.zeros(len(places))
-        for rows in pieces(flips, size, CHUNK):
+        for rows in pieces(flips, size):
             signs = 2.0 * rng.integers(0, 2, (rows, size), dtype=np.int8) - 1
             times += (signs @ fall[:, places] >= (total - slack)[places]).sum(0)
         return times

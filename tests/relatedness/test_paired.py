@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from gnnfusion.relatedness import paired
+from gnnfusion.relatedness import monte_carlo
 from gnnfusion.relatedness.paired import FLIPS, paired_gain, paired_gains
 
 
@@ -66,7 +66,7 @@ def test_columns_are_as_if_alone(monkeypatch):
     assert (low < value).all()
     assert (value < high).all()
     whole = (value, low, high, p_value)
-    monkeypatch.setattr(paired, "CHUNK", 40 * 2000)
+    monkeypatch.setattr(monte_carlo, "HELD", 40 * 2000)
     again = paired_gains(before, after, np.random.default_rng(1))
     np.testing.assert_allclose(again[0], whole[0])  # other chunks, other draws
     np.testing.assert_allclose(again[3], whole[3], atol=0.02)

@@ -30,9 +30,14 @@ class LayerTypes:
     relations: tuple[EdgeType, ...]
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """Types that a relation comes from."""
+        return tuple(dict.fromkeys(source for source, _, _ in self.relations))
+
+    @property
     def nodes(self) -> tuple[str, ...]:
         """All types that the layer reads, be it as targets or as sources."""
-        return tuple(dict.fromkeys((*self.targets, *(source for source, _, _ in self.relations))))
+        return tuple(dict.fromkeys((*self.targets, *self.sources)))
 
     @property
     def reached(self) -> tuple[str, ...]:

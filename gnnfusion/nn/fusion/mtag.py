@@ -51,8 +51,7 @@ class MTAGLayer(nn.Module):
         super().__init__()
         check_heads(width, heads)
         self.relations, self.heads, self.keep = of.relations, heads, keep
-        sources = dict.fromkeys(source for source, _, _ in of.relations)
-        self.send = nn.ModuleDict({t: nn.Linear(width, width, bias=False) for t in sources})
+        self.send = nn.ModuleDict({t: nn.Linear(width, width, bias=False) for t in of.sources})
         self.receive = nn.ModuleDict({t: nn.Linear(width, width, bias=False) for t in of.reached})
         size = width // heads
         self.score = nn.ParameterDict(

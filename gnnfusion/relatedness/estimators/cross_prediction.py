@@ -48,8 +48,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
     for i, j in zip(*np.isfinite(value).nonzero(), strict=True):
         both = [_without(expected[a], labels[b], masks[:, b]) for a, b in ((i, j), (j, i))]
-        found = square_interval(value[i, j], known_mean(np.stack(both)))
-        low[i, j], high[i, j] = min(value[i, j], found[0]), max(value[i, j], found[1])
+        low[i, j], high[i, j] = square_interval(value[i, j], known_mean(np.stack(both)))
     return graph_of_likeness(
         "cross_prediction", value, low, high, store,
         (masks[:, :, None] | masks[:, None, :]).sum(0), "alignment of outputs with labels",

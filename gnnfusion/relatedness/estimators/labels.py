@@ -24,7 +24,6 @@ from gnnfusion.relatedness.monte_carlo import pieces
 from gnnfusion.relatedness.task_graph import TaskGraph
 
 DRAWS = 5000
-CHUNK = 4_000_000  # numbers held at a time
 BINS = 5
 
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -66,7 +65,7 @@ def reached(
     """How many permutations of `b` associate it with `a` as much as it is."""
     a, b, measure = _measured(a, b, ranks)
     found, times = float(measure(a[None], b[None])[0]), 0
-    for size in pieces(draws, len(b), CHUNK):
+    for size in pieces(draws, len(b)):
         shuffled = rng.permuted(np.broadcast_to(b, (size, len(b))), axis=1)
         null = measure(np.broadcast_to(a, shuffled.shape), shuffled)
         times += int((null >= found - 1e-12).sum())
@@ -80,8 +79,7 @@ def with_interval(
     a, b, measure = _measured(a, b, ranks)
     found = float(measure(a[None], b[None])[0])
     if not ranks:
-        low, high = square_interval(found, _information_without(a, b))
-        return found, min(found, low), max(found, high)
+        return found, *square_interval(found, _information_without(a, b))
     picks = rng.integers(0, len(a), (DRAWS, len(a)))
     return found, *folded(np.quantile(_signed(a[picks], b[picks]), [0.025, 0.975]))
 

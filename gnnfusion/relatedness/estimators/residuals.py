@@ -45,7 +45,6 @@ from gnnfusion.training.objective import sample_losses
 
 DRAWS = 2000
 FLIPS = 10_000
-CHUNK = 4_000_000  # numbers held at a time
 FEWEST = 8  # with fewer rows every flip of signs gives nearly the same t value
 
 
@@ -109,7 +108,7 @@ def reached(a: np.ndarray, b: np.ndarray, flips: int, rng: np.random.Generator) 
     size = np.sqrt((products**2).sum(0))
     scaled = products / size
     statistic = np.abs(products.sum(0) / size).max()
-    for some in pieces(flips, n, CHUNK):
+    for some in pieces(flips, n):
         bits = rng.integers(0, 256, (some, -(-n // 8)), dtype=np.uint8)  # a row's sign is a bit
         plus = np.unpackbits(bits, axis=1, count=n).astype(np.float64) @ scaled
         null = np.abs(2 * plus - scaled.sum(0)).max(1)
@@ -126,7 +125,7 @@ def with_interval(
         return float("nan"), float("nan"), float("nan")
     if a.shape[1] > 1 or b.shape[1] > 1:
         low, high = np.sqrt(square_interval(value**2, aligned_without(a, b)))
-        return value, min(value, float(low)), max(value, float(high))
+        return value, float(low), float(high)
     n, (x, y) = len(a), (a[:, 0] - a.mean(), b[:, 0] - b.mean())
     moments = np.column_stack([x, y, x * x, y * y, x * y])
     mx, my, xx, yy, xy = (resampled(DRAWS, n, rng) @ moments / n).T
