@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gnnfusion.nn.fusion import FUSIONS
 from gnnfusion.relatedness.combined import SINGLE_TRAINING
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,6 +112,16 @@ def test_the_page_of_the_comparison_is_what_its_files_give(folder: Path) -> None
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (folder / "page.md").read_text() == (ROOT / "docs" / "comparison.md").read_text()
+
+
+def test_the_benchmark_times_every_contender(folder: Path) -> None:
+    done = start("benchmark", "--sizes", "4", "--rounds", "1", "--out", "timed", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((folder / "timed" / "benchmark_cpu.json").read_text())
+    timed = {(what, name) for what, size, name, *_ in found["rows"] if size == 4}
+    assert {("batch", "make_batch"), ("batch", "HeteroData list"), ("layers", "HeteroConv")} < timed
+    assert {name for what, name in timed if what == "step"} == set(FUSIONS)
+    assert all(ms > 0 for _, _, _, ms, _, _ in found["rows"])
 
 
 def test_the_exam_of_relatedness_is_passed_on_three_data_sets(folder: Path) -> None:

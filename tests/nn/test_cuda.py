@@ -13,6 +13,8 @@ from gnnfusion.training.evidence import draw_shown, kin_matrix
 from gnnfusion.training.fit import train
 from gnnfusion.training.objective import task_losses
 
+# cuDNN rounds the inputs of convolutions to 10 bits unless told otherwise.
+torch.backends.cudnn.allow_tf32 = False
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
@@ -23,7 +25,7 @@ pytestmark = [
     ("fusion", "sharing"), [(f, "auto") for f in FUSIONS] + [("gatv2", s) for s in SHARINGS]
 )
 def test_outputs_losses_and_gradients_agree_to_1e_4(fusion, sharing):
-    nodes = tuple(NODES)
+    nodes = tuple(NODES)[: 2 if fusion == "tensor" else None]  # it refuses an outer product of nine
     rules = [{"temporal": {"modality": f"m{i}"}} for i in range(len(nodes))]
     rules += [
         {rule: {"modality": f"m{i}"}}

@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-TEMPERATURE, LOW, HIGH = 2 / 3, -0.1, 1.1
-"""The paper's: how soft a draw is, and how far it reaches beyond 0 and 1 before it is cut."""
+from gnnfusion.nn.hard_concrete import HIGH, LOW, stretched_and_cut
+
+TEMPERATURE = 2 / 3
+"""The paper's: how soft a draw is."""
 
 START, SPEED = 1.5, 10.0
 """Logit at the start, and how much faster than other parameters logits move."""
@@ -58,14 +60,14 @@ class Selection(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             u = torch.rand(x.shape[:2], device=x.device).clamp(1e-6, 1 - 1e-6)
-            gate = _cut(((u.logit() + self.logits) / TEMPERATURE).sigmoid())
+            gate = stretched_and_cut(((u.logit() + self.logits) / TEMPERATURE).sigmoid())
         else:
             gate = self.gates().expand(x.shape[:2])
         return x * gate.view(*x.shape[:2], *[1] * (x.ndim - 2)).to(x.dtype)
 
     def gates(self) -> Tensor:
         """How open each feature is without noise, ``[F]`` between 0 and 1; 0 is closed for good."""
-        return _cut(self.logits.sigmoid())
+        return stretched_and_cut(self.logits.sigmoid())
 
     def chances(self) -> Tensor:
         """Probability of each gate to be open at all in training, ``[F]``."""
@@ -74,10 +76,6 @@ class Selection(nn.Module):
     def penalty(self) -> Tensor:
         """What the gates add to the training loss."""
         return self.price * self.chances().mean()
-
-
-def _cut(s: Tensor) -> Tensor:
-    return (s * (HIGH - LOW) + LOW).clamp(0, 1)
 
 
 def make_selection(features: int, price: float) -> nn.Module:

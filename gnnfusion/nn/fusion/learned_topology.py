@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import permutations
+from itertools import permutations, product
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +22,10 @@ from gnnfusion.nn.fusion.graph import (
     relation_name,
 )
 from gnnfusion.nn.fusion.trunk import GraphTypes
+from gnnfusion.nn.hard_concrete import stretched_and_cut
 
-STRETCH = 0.1  # how far the sigmoid reaches beyond 0 and 1 before it is cut
 SPARSITY = 0.05  # price of all gates open, in units of the training loss
 START, SPEED = 1.0, 30.0  # logit at the start; how much faster than other parameters logits move
-
-
-def hard_sigmoid(logit: Tensor) -> Tensor:
-    r"""The stretched and cut sigmoid of the hard concrete distribution, without its noise.
-
-    .. math:: g(a) = \min(1, \max(0, (1 + 2 \epsilon)\, \sigma(a) - \epsilon))
-    """
-    return ((1 + 2 * STRETCH) * logit.sigmoid() - STRETCH).clamp(0, 1)
 
 
 class GatedLayer(TypedLayer):
@@ -62,10 +54,10 @@ class LearnedTopology(GraphFusion):
     .. math:: m^{\mathrm{modality}\ a}_t = g_{at}\, \mathrm{GATv2}_a(h), \qquad
               m^{\mathrm{tasks}}_t = \frac{1}{T - 1} \sum_{s \ne t} g_{st} W h_s
 
-    with :math:`g = \mathrm{hard\_sigmoid}(a)` in [0, 1], one for each pair (modality, modality),
-    (modality, task) and (task, task) that the topology joins, the same in all layers. The loss pays
-    for open gates (`penalty`); a gate that reaches 0 is closed for good. Nothing is sampled, so a
-    sample's output stays its own.
+    with g in [0, 1] the stretched and cut sigmoid of a logit (`stretched_and_cut`), one for each
+    pair (modality, modality), (modality, task) and (task, task) that the topology joins, the same
+    in all layers. The loss pays for open gates (`penalty`); a gate that reaches 0 is closed for
+    good. Nothing is sampled, so a sample's output stays its own.
     """
 
     def __init__(self, types: GraphTypes, config: NetworkConfig) -> None:
@@ -82,13 +74,17 @@ class LearnedTopology(GraphFusion):
         layers = layer_types(types, config.layers)
         super().__init__(layer(of) for of in layers)
         self.types, self.relations = types, layers[0].relations  # the first layer has them all
+        self.pairs = self._pairs()
         # Adam moves any parameter by the learning rate; logits have further to go than weights.
         self.slow = nn.ParameterDict(
-            {"__".join(p): nn.Parameter(torch.tensor(START / SPEED)) for p in self._pairs()}
+            {"__".join(p): nn.Parameter(torch.tensor(START / SPEED)) for p in self.pairs}
         )
+        # Beside the parameters, so that they are on the same device; what they hold is no weight.
+        for kind in self.relations:
+            self.register_buffer(f"places_{relation_name(kind)}", self._places(kind), False)
 
     def _pairs(self) -> list[tuple[str, str, str]]:
-        """What is gated: (kind of pair, source, target)."""
+        """What is gated: (kind of pair, source, target), whatever relations join them."""
         ends = dict.fromkeys((kind[0], kind[2]) for kind in self.relations)
         pairs = []
         for source, target in ends:
@@ -100,41 +96,61 @@ class LearnedTopology(GraphFusion):
                 pairs.append(("joins", source, target))
         return pairs
 
-    def forward(self, h: Mapping[str, Tensor], batch: GraphBatch) -> Tensor:
-        edges = {
-            kind: Edges(batch.edges[kind].index, self._edge_gates(kind, batch.edges[kind].index))
-            for kind in self.relations
-        }
-        return super().forward(h, replace(batch, edges=edges))
+    def _places(self, kind: EdgeType) -> Tensor | None:
+        """Place in `pairs` of the gate between all ends that a relation can have; None if no gate.
 
-    def _edge_gates(self, kind: EdgeType, index: Tensor) -> Tensor | None:
-        """Gate of each edge ``[E]`` of a relation that is gated."""
+        From task s to task t at ``s * T + t`` of ``[T * T]``, from a modality to task t at t of
+        ``[T]``, between modalities ``[1]``.
+        """
         (source, _, target), tasks = kind, self.types.tasks
-        # Task node t of sample b has the index b * T + t.
-        i, j = index % len(tasks)
         if source == target == TASK:
-            never = torch.ones((), device=index.device)  # no task relates to itself
-            pairs = [never if s == t else self._gate("relates", s, t) for s in tasks for t in tasks]
-            return torch.stack(pairs)[i * len(tasks) + j]
-        if target == TASK:
-            return torch.stack([self._gate("informs", source, t) for t in tasks])[j]
-        if TASK != source != target:
-            return self._gate("joins", source, target).expand(index.shape[1])
-        return None
+            ends = [("relates", s, t) for s, t in product(tasks, tasks)]
+        elif target == TASK:
+            ends = [("informs", source, t) for t in tasks]
+        elif TASK != source != target:
+            ends = [("joins", source, target)]
+        else:
+            return None
+        place = {pair: i for i, pair in enumerate(self.pairs)}
+        return torch.tensor([place.get(pair, 0) for pair in ends])  # no task relates to itself
 
-    def _gate(self, *pair: str) -> Tensor:
-        return hard_sigmoid(SPEED * self.slow["__".join(pair)])
+    def forward(self, h: Mapping[str, Tensor], batch: GraphBatch) -> Tensor:
+        return super().forward(h, replace(batch, edges=self._gated(batch.edges)))
+
+    def _gated(self, edges: Mapping[EdgeType, Edges]) -> dict[EdgeType, Edges]:
+        """The edges of all relations, with their gates ``[E]`` where there are any."""
+        gates, tasks = self._gates(), len(self.types.tasks)
+        found = {}
+        for kind in self.relations:
+            index, attr = edges[kind].index, None
+            places = self.get_buffer(f"places_{relation_name(kind)}")
+            if places is not None:
+                # Task node t of sample b has the index b * T + t.
+                s, t = index % tasks
+                ends = s * tasks + t if kind[0] == TASK else t if kind[2] == TASK else 0 * t
+                attr = gates[places[ends]]
+            found[kind] = Edges(index, attr)
+        return found
+
+    def _gates(self) -> Tensor:
+        """All gates ``[P]``, in the order of `pairs`."""
+        return stretched_and_cut(self._logits().sigmoid())
+
+    def _logits(self) -> Tensor:
+        """All at once: one by one they would take longer than the messages."""
+        if not self.pairs:
+            return next(self.parameters()).new_zeros(0)
+        return SPEED * torch.stack([self.slow["__".join(pair)] for pair in self.pairs])
 
     @torch.no_grad()
     def gates(self) -> dict[tuple[str, str], float]:
         """How open each gate is, by (source, target); between 0 and 1."""
-        return {(s, t): float(self._gate(kind, s, t)) for kind, s, t in self._pairs()}
+        values = self._gates().tolist()
+        return {(s, t): gate for (_, s, t), gate in zip(self.pairs, values, strict=True)}
 
     def penalty(self) -> Tensor | float:
         """`SPARSITY` times the mean openness; through the uncut sigmoid, which has a slope at 1."""
-        if not len(self.slow):
-            return 0.0
-        return SPARSITY * (SPEED * torch.stack(list(self.slow.values()))).sigmoid().mean()
+        return SPARSITY * self._logits().sigmoid().mean() if self.pairs else 0.0
 
 
 def make(types: GraphTypes, config: NetworkConfig) -> LearnedTopology:
