@@ -7,7 +7,8 @@ On samples of the planted exam, at several batch sizes: making a batch beside Py
 `Batch.from_data_list`; two layers of GATv2 beside PyG's `HeteroConv` on the same graph; and a
 training step (forward and backward) of each fusion beside concatenation's. The contenders take
 turns, one round after the other, and the medians of the rounds count; what matters is their ratio.
-Writes docs/results/benchmark_DEVICE.json.
+On the CPU it is CPU time of one thread, which other programs hardly lengthen. Writes
+docs/results/benchmark_DEVICE.json.
 """
 
 from __future__ import annotations
@@ -40,16 +41,20 @@ WARM_UP = 2
 
 def timed(contenders: dict[str, Callable[[], Any]], rounds: int, device: str) -> dict[str, float]:
     """Median seconds of a call of each contender; they take turns, so that all meet one noise."""
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+
+    def now() -> float:
+        if device == "cpu":
+            return time.process_time()
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
     found: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(WARM_UP + rounds):
         for name, call in contenders.items():
-            wait()
-            began = time.perf_counter()
+            began = now()
             call()
-            wait()
             if turn >= WARM_UP:
-                found[name].append(time.perf_counter() - began)
+                found[name].append(now() - began)
     return {name: statistics.median(seconds) for name, seconds in found.items()}
 
 
@@ -113,12 +118,11 @@ def main() -> None:
     """Time and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 256, 2048], metavar="SAMPLES")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     a = parser.parse_args()
-    torch.set_num_threads(a.threads)
+    torch.set_num_threads(1)
     store = planted_store(datasets.planted_arrays("planted_v1", seed=0))
     rows = []
     for size in a.sizes:
@@ -134,7 +138,7 @@ def main() -> None:
             for name, value in seconds.items():
                 rows.append([what, size, name, 1e3 * value, size / value, value / rival])
                 print(*rows[-1], flush=True)
-    device = torch.cuda.get_device_name() if a.device == "cuda" else f"{a.threads} CPU thread(s)"
+    device = torch.cuda.get_device_name() if a.device == "cuda" else "one CPU thread"
     columns = ["what", "samples", "contender", "ms", "samples/s", "time over the first's"]
     write_result(a.out / f"benchmark_{a.device}.json",
                  {"device": device, "columns": columns, "rows": rows})  # fmt: skip

@@ -20,10 +20,12 @@ import torch
 from parts.results import mean_and_spread, write_result  # scripts/ is where this program lies
 from sklearn.metrics import roc_auc_score
 
-from gnnfusion import TrainConfig, build, datasets, train
+from gnnfusion import GraphStore, TrainConfig, build, datasets, train
 from gnnfusion.relatedness.estimators.evidence import estimate
 from gnnfusion.training.baselines import baseline
-from gnnfusion.training.evaluate import loss_table, outputs
+from gnnfusion.training.ensemble import combine
+from gnnfusion.training.evaluate import Prediction, loss_table, outputs, predictions
+from gnnfusion.training.metrics import score
 from gnnfusion.training.objective import sample_losses
 
 
@@ -32,25 +34,44 @@ def study(name: str, seeds: int) -> dict[str, Any]:
     config = datasets.defaults(name)
     with tempfile.TemporaryDirectory() as folder:
         store = build(datasets.load(name), Path(folder) / "store", progress=False)
-        runs = []
+        runs, parts, test = [], [], store.rows("test")
         for seed in range(seeds):
             settings = TrainConfig.from_dict({**config, "seed": seed})
             run = train(store, Path(folder) / f"run{seed}", settings, logs=False)
             print(f"seed {seed}: {run.metrics['seconds']:.0f} s", flush=True)
             runs.append(run.metrics)
+            network = run.network("cpu")
+            out = outputs(network, store, test)
+            parts.append([predictions(network, t, out[t.name]) for t in store.schema.tasks])
         reader = baseline(store, "linear")["test"]
+        together = averaged(store, test, parts)
     rows = []
     for task, metrics in runs[0]["split"]["test"].items():
         for metric in metrics:
             values = [r["split"]["test"][task].get(metric, np.nan) for r in runs]
-            rows.append([task, metric, *mean_and_spread(values), reader[task].get(metric)])
+            figures = *mean_and_spread(values), together[task].get(metric)
+            rows.append([task, metric, *figures, reader[task].get(metric)])
     return {
         "settings": config,
         "seconds_per_seed": [r["seconds"] for r in runs],
-        "columns": ["task", "metric", "mean", "sd over seeds", "linear baseline"],
+        "columns": ["task", "metric", "mean", "sd over seeds", "all seeds averaged",
+                    "linear baseline"],
         "rows": rows,
         "per_seed": [r["split"]["test"] for r in runs],
-    }
+    }  # fmt: skip
+
+
+def averaged(
+    store: GraphStore, rows: torch.Tensor, parts: list[list[Prediction]]
+) -> dict[str, dict[str, float]]:
+    """Scores by task of the runs' predictions averaged, as `gnnfusion predict RUN RUN` does."""
+    found = {}
+    for place, task in enumerate(store.schema.tasks):
+        known = store.mask(task.name)[rows].numpy()
+        y = store.target(task.name)[rows].numpy()[known]
+        value, chances = combine(task, [p[place] for p in parts])
+        found[task.name] = score(task, y, value[known], None if chances is None else chances[known])
+    return found
 
 
 def exam(seeds: int) -> dict[str, Any]:

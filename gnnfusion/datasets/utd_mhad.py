@@ -1,4 +1,4 @@
-"""``utd_mhad``: 27 actions by Kinect skeleton, inertial sensor and depth camera."""
+"""``utd_mhad``: 27 actions by Kinect skeleton, inertial sensor and, if asked, depth camera."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gnnfusion.datasets.tables import need, write_csv, write_schema
 from gnnfusion.errors import DataError, UsageError
 
 RAW = "utd_mhad"
-VERSION = 3
+VERSION = 4
 
 ACTIONS = (
     "swipe_left", "swipe_right", "wave", "clap", "throw", "cross_arms", "basketball_shoot",
@@ -45,9 +45,9 @@ def prepare(
     raw: Path | None,
     relative: bool = True,
     joints: str = "channels",
-    depth: bool = True,
+    depth: bool = False,
 ) -> None:
-    """Write ``table.csv``, ``skeleton/*.npy``, ``inertial/*.npy`` and row-aligned ``depth.npy``.
+    """Write ``table.csv``, ``skeleton/*.npy``, ``inertial/*.npy`` and, if asked, ``depth.npy``.
 
     Subjects 1, 3 and 5 train, 7 validates, and the even ones test (the usual protocol trains on
     all odd subjects: 431 and 430 sequences).
@@ -61,7 +61,8 @@ def prepare(
         ``channels``: a skeleton file is ``[T, 60]`` and a window of it one node; ``nodes``:
         ``[T, 20, 3]``, a node for each joint and window.
     depth
-        False leaves the depth frames out.
+        Add the depth frames, row-aligned. Eight small pictures of a few people are learned by
+        heart: with subjects left out they cost 1.6 points of accuracy.
     """
     if joints not in ("channels", "nodes"):
         raise UsageError(f"joints is {joints!r}; use channels or nodes")

@@ -134,13 +134,15 @@ def test_actions(actions):
     skeleton = np.load(schema.base / rows[0]["skeleton"])
     assert skeleton.shape == (10, 60)
     assert (skeleton.reshape(10, 20, 3)[0, utd_mhad.HIP_CENTRE] == 0).all()
-    assert np.load(schema.base / "depth.npy").shape == (6, 8, 60, 80)
+    assert schema.modality_names == ("skeleton", "inertial")
+    deep = datasets.load("utd_mhad", depth=True)
+    assert np.load(deep.base / "depth.npy").shape == (6, 8, 60, 80)
+    assert deep.modality_names == ("skeleton", "inertial", "depth")
 
-    nodes = datasets.load("utd_mhad", joints="nodes", relative=False, depth=False)
+    nodes = datasets.load("utd_mhad", joints="nodes", relative=False)
     with np.load(actions / "skeleton_inertial.npz") as given:
         first = given["skel"][:10]
     assert np.array_equal(np.load(nodes.base / rows[0]["skeleton"]), first)
-    assert nodes.modality_names == ("skeleton", "inertial")
     with pytest.raises(UsageError, match="use channels or nodes"):
         datasets.load("utd_mhad", joints="bones")
 
@@ -211,7 +213,7 @@ def test_real_houses(real):
 @pytest.mark.real_data
 def test_real_actions(real):
     real("utd_mhad")
-    schema = datasets.load("utd_mhad")
+    schema = datasets.load("utd_mhad", depth=True)
     rows = table(schema)
     assert Counter(r["split"] for r in rows) == {"train": 323, "valid": 108, "test": 430}
     assert len({r["action"] for r in rows}) == 27

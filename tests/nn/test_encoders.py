@@ -9,7 +9,7 @@ from gnnfusion.nn.encoders import default_encoder, make_encoder
 from gnnfusion.nn.encoders.keypoints import Keypoints
 from gnnfusion.nn.encoders.position import PositionEncoding, sinusoids
 from gnnfusion.nn.encoders.standardize import Standardize
-from gnnfusion.nn.encoders.window import WindowEncoder
+from gnnfusion.nn.encoders.window import WindowEncoder, changes
 from gnnfusion.schema import Modality
 
 
@@ -151,6 +151,26 @@ def test_keypoints_say_where_a_channel_looks():
     torch.testing.assert_close(column, torch.tensor([0.5, 0.0]), atol=1e-5, rtol=0)
     assert row_spread[0] < 2e-3
     assert column_spread[1] > 0.5
+
+
+def test_differences_are_the_changes_from_step_to_step():
+    """Of a straight line a constant, at the first step nothing; for fitting, their own spread."""
+    line = torch.arange(6.0).expand(2, 3, 6)
+    assert torch.equal(changes(line), torch.ones(2, 3, 6).index_fill(2, torch.tensor(0), 0.0))
+    torch.manual_seed(0)
+    encoder = WindowEncoder(3, 8, 0.0, differences=True).eval()
+    slow = torch.randn(50, 3, 20).cumsum(2) * torch.tensor([1.0, 10.0, 0.1]).view(3, 1)
+    nodes = NodeLayout(slow, torch.zeros(50, 0), torch.arange(51), NodeSpec((3, 20), "float32", ()))
+    encoder.fit(nodes)
+    read = encoder._with_changes(encoder.standardize(slow))
+    assert read.shape == (50, 6, 20)
+    torch.testing.assert_close(
+        read.transpose(0, 1).flatten(1).std(1), torch.ones(6), rtol=1e-2, atol=0
+    )
+    # A shift of the whole signal changes where it is, not how it moves.
+    moved = encoder._with_changes(encoder.standardize(slow + 5.0))
+    torch.testing.assert_close(moved[:, 3:], read[:, 3:], rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(moved[:, :3], read[:, :3], atol=0.1)
 
 
 def test_parts_keep_the_order_within_a_window():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gnnfusion.features.nodes import NodeSpec
@@ -37,6 +38,9 @@ class WindowEncoder(nn.Module):
         How far signals are changed at random in training (`Jitter`).
     select
         Price of reading all channels (`Selection`); 0 reads them all.
+    differences
+        Read the changes from step to step beside the signal itself: how something moves beside
+        where it is.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class WindowEncoder(nn.Module):
         scale: float = 0.0,
         noise: float = 0.0,
         select: float = 0.0,
+        differences: bool = False,
     ) -> None:
         super().__init__()
         if rotate and channels_in % 3:
@@ -59,8 +64,10 @@ class WindowEncoder(nn.Module):
         self.jitter = Jitter(warp=warp, rotate=rotate, scale=scale, noise=noise)
         self.standardize = Standardize((channels_in, 1))
         self.select = make_selection(channels_in, select)
+        # Neighbouring steps are alike, so their differences are small in units of the signal.
+        self.standardize_changes = Standardize((channels_in, 1)) if differences else None
         blocks: list[nn.Module] = []
-        before = channels_in
+        before = channels_in * (2 if differences else 1)
         for place, after in enumerate(channels):
             blocks += [
                 nn.Conv1d(before, after, kernel, padding=kernel // 2, bias=False),
@@ -76,7 +83,9 @@ class WindowEncoder(nn.Module):
 
     def fit(self, nodes: NodeLayout) -> None:
         self.standardize.fit(nodes.x)
-        fit_through(self.blocks, self.standardize(evenly(nodes.x)))
+        if self.standardize_changes is not None:
+            self.standardize_changes.fit(changes(self.standardize(nodes.x)))
+        fit_through(self.blocks, self._with_changes(self.standardize(evenly(nodes.x))))
 
     def forward(self, nodes: NodeLayout) -> Tensor:
         x, jitter = nodes.x, self.jitter
@@ -86,8 +95,20 @@ class WindowEncoder(nn.Module):
         x = self.standardize(x)
         if self.training:
             x = scaled_and_noisy(warped(x, jitter.warp), jitter.scale, jitter.noise)
-        out: Tensor = self.project(self.pool(self.blocks(self.select(x))).flatten(1))
+        x = self._with_changes(self.select(x))
+        out: Tensor = self.project(self.pool(self.blocks(x)).flatten(1))
         return out
+
+    def _with_changes(self, x: Tensor) -> Tensor:
+        """The signal ``[n, C, L]``, with its changes as C further channels if they are read."""
+        if self.standardize_changes is None:
+            return x
+        return torch.cat([x, self.standardize_changes(changes(x))], 1)
+
+
+def changes(x: Tensor) -> Tensor:
+    """Changes ``[n, C, L]`` from the step before; 0 at the first step."""
+    return torch.diff(x, dim=2, prepend=x[:, :, :1])
 
 
 def make(
