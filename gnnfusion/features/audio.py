@@ -11,6 +11,7 @@ import numpy as np
 from gnnfusion.errors import DataError, SchemaError
 from gnnfusion.features.arrays import fit_moments, standardize
 from gnnfusion.features.files import File, Partial, Value, problem
+from gnnfusion.features.load_librosa import load_librosa
 from gnnfusion.features.nodes import Nodes, NodeSpec
 
 VERSION = 1
@@ -192,9 +193,7 @@ def read_sound(file: File, rate: int) -> np.ndarray:
     if not np.isfinite(mono).all():
         raise ValueError("it holds NaN or infinite samples")
     if source != rate:
-        import librosa
-
-        mono = librosa.resample(mono, orig_sr=source, target_sr=rate)
+        mono = load_librosa().resample(mono, orig_sr=source, target_sr=rate)
     return np.asarray(mono, dtype=np.float32)
 
 
@@ -246,9 +245,7 @@ def segments(settings: Settings, sound: np.ndarray) -> np.ndarray:
 
 
 def _frame_features(settings: Settings, sound: np.ndarray, window: int, total: int) -> np.ndarray:
-    import librosa
-
-    step = settings.frame_step
+    librosa, step = load_librosa(), settings.frame_step
     if settings.features == "prosody":
         return _prosody_frames(settings, sound, total)
     power = librosa.feature.melspectrogram(
@@ -269,9 +266,7 @@ def _frame_features(settings: Settings, sound: np.ndarray, window: int, total: i
 
 def _prosody_frames(settings: Settings, sound: np.ndarray, total: int) -> np.ndarray:
     """log2 pitch (NaN without sound), log energy and zero-crossing rate, ``[3, total]``."""
-    import librosa
-
-    step = settings.frame_step
+    librosa, step = load_librosa(), settings.frame_step
     low, high = max(60.0, settings.fmin), min(500.0, settings.top)
     length = max(4 * step, int(2.2 * settings.rate / low))  # two periods of the lowest pitch
     framed = librosa.util.frame(
