@@ -23,6 +23,7 @@ from parts.inputs import drawn_on_train  # scripts/ is where this program lies
 from parts.planted_truth import alike, noise_tasks
 
 from gnnfusion import GraphStore, Task, TrainConfig, build, datasets
+from gnnfusion.features.load_librosa import load_librosa
 from gnnfusion.graphs.views import with_missing
 
 PLANTED: dict[str, dict[str, Any]] = {
@@ -140,9 +141,9 @@ def _config(regime: str, seed: int) -> TrainConfig:
 
 def _measured(audio: Path, image: Path) -> dict[str, Any]:
     """Seconds, level (dB), spectral centroid (octaves above 1 Hz) and ink of a pair of files."""
-    import librosa
     from PIL import Image
 
+    librosa = load_librosa()
     wave, rate = librosa.load(audio, sr=None)
     centroid = librosa.feature.spectral_centroid(y=wave, sr=rate, n_fft=512).mean()
     ink = np.asarray(Image.open(image).convert("L"), dtype=float).mean()
