@@ -17,6 +17,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,7 @@ def steps(store: GraphStore, batch: GraphBatch) -> dict[str, Callable[[], Any]]:
 
     def step(name: str) -> Callable[[], Any]:
         torch.manual_seed(0)
-        config = NetworkConfig(**{**vars(CONFIG), "fusion": name})
-        network = network_for(store, config).to(batch.rows.device)
+        network = network_for(store, replace(CONFIG, fusion=name)).to(batch.rows.device)
 
         def call() -> None:
             network.zero_grad()

@@ -20,12 +20,11 @@ import torch
 from parts.results import mean_and_spread, write_result  # scripts/ is where this program lies
 from sklearn.metrics import roc_auc_score
 
-from gnnfusion import GraphStore, TrainConfig, build, datasets, train
+from gnnfusion import TrainConfig, build, datasets, train
 from gnnfusion.relatedness.estimators.evidence import estimate
 from gnnfusion.training.baselines import baseline
 from gnnfusion.training.ensemble import combine
-from gnnfusion.training.evaluate import Prediction, loss_table, outputs, predictions
-from gnnfusion.training.metrics import score
+from gnnfusion.training.evaluate import loss_table, outputs, predictions, scores_of_predictions
 from gnnfusion.training.objective import sample_losses
 
 
@@ -43,8 +42,11 @@ def study(name: str, seeds: int) -> dict[str, Any]:
             network = run.network("cpu")
             out = outputs(network, store, test)
             parts.append([predictions(network, t, out[t.name]) for t in store.schema.tasks])
+        # As `gnnfusion predict RUN RUN` averages them.
+        together = scores_of_predictions(store, test, {
+            t.name: combine(t, p) for t, *p in zip(store.schema.tasks, *parts, strict=True)
+        })  # fmt: skip
         reader = baseline(store, "linear")["test"]
-        together = averaged(store, test, parts)
     rows = []
     for task, metrics in runs[0]["split"]["test"].items():
         for metric in metrics:
@@ -59,19 +61,6 @@ def study(name: str, seeds: int) -> dict[str, Any]:
         "rows": rows,
         "per_seed": [r["split"]["test"] for r in runs],
     }  # fmt: skip
-
-
-def averaged(
-    store: GraphStore, rows: torch.Tensor, parts: list[list[Prediction]]
-) -> dict[str, dict[str, float]]:
-    """Scores by task of the runs' predictions averaged, as `gnnfusion predict RUN RUN` does."""
-    found = {}
-    for place, task in enumerate(store.schema.tasks):
-        known = store.mask(task.name)[rows].numpy()
-        y = store.target(task.name)[rows].numpy()[known]
-        value, chances = combine(task, [p[place] for p in parts])
-        found[task.name] = score(task, y, value[known], None if chances is None else chances[known])
-    return found
 
 
 def exam(seeds: int) -> dict[str, Any]:

@@ -245,9 +245,9 @@ def segments(settings: Settings, sound: np.ndarray) -> np.ndarray:
 
 
 def _frame_features(settings: Settings, sound: np.ndarray, window: int, total: int) -> np.ndarray:
-    librosa, step = load_librosa(), settings.frame_step
     if settings.features == "prosody":
         return _prosody_frames(settings, sound, total)
+    librosa, step = load_librosa(), settings.frame_step
     power = librosa.feature.melspectrogram(
         y=sound,
         sr=settings.rate,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -122,13 +122,25 @@ def scores(
     network: FusionNetwork, store: GraphStore, rows: Tensor, found: dict[str, Tensor]
 ) -> dict[str, dict[str, float]]:
     """Metrics per task of outputs on `rows`, over the labelled ones."""
+    tasks = [t for t in store.schema.tasks if t.name in found]
+    predicted = {t.name: predictions(network, t, found[t.name]) for t in tasks}
+    return scores_of_predictions(store, rows, predicted)
+
+
+def scores_of_predictions(
+    store: GraphStore, rows: Tensor, predicted: Mapping[str, Prediction]
+) -> dict[str, dict[str, float]]:
+    """The same of predictions, whatever made them."""
     result = {}
     for task in store.schema.tasks:
-        if task.name not in found:
+        if task.name not in predicted:
             continue
-        known = store.mask(task.name)[rows]
-        y = store.target(task.name)[rows][known].numpy()
-        result[task.name] = score(task, y, *predictions(network, task, found[task.name][known]))
+        known = store.mask(task.name)[rows].numpy()
+        y = store.target(task.name)[rows].numpy()[known]
+        value, chances = predicted[task.name]
+        result[task.name] = score(
+            task, y, value[known], None if chances is None else chances[known]
+        )
     return result
 
 
