@@ -141,6 +141,10 @@ def _reader(name: str, task: Task, x: np.ndarray, y: np.ndarray) -> Any:
         model = kind(early_stopping=regression or least > 1, random_state=0)
         model = MultiOutputRegressor(model) if regression else model
     steps = [StandardScaler()]
+    if name == "linear" and x.shape[1] > len(x):
+        # All axes there are: what is penalized lies in the span of the rows, so the readers are the
+        # same, and cost as much as there are rows, not columns.
+        steps.append(PCA(svd_solver="full"))
     if name == "boosting" and x.shape[1] > WIDEST:
         steps.append(PCA(min(WIDEST, len(x) - 1), svd_solver="randomized", random_state=0))
     return make_pipeline(*steps, model)

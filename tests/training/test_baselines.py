@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from random_stores import make_store
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from gnnfusion import GraphStore, Modality, Schema, Split, Task, build
 from gnnfusion.graphs.views import with_split
-from gnnfusion.training.baselines import baseline, pooled
+from gnnfusion.training.baselines import _reader, baseline, pooled
 
 
 def test_features_are_means_over_nodes_and_say_what_is_missing():
@@ -57,6 +60,19 @@ def test_what_pooled_features_tell_is_read(planted, name):
     assert scores["yes"]["auroc"] == 1
     assert scores["number"]["r2"] > (0.999 if name == "linear" else 0.9)
     assert scores["grade"]["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "regression"])
+def test_of_more_columns_than_rows_the_linear_reader_is_that_of_all_columns(kind):
+    rng = np.random.default_rng(0)
+    x, asked = rng.normal(size=(40, 90)), rng.normal(size=(30, 90))
+    y = x[:, 0] + x[:, 1] if kind == "regression" else np.digitize(x[:, 0], [-0.4, 0.4])
+    short = _reader("linear", Task(name="y", kind=kind), x, y).fit(x, y)
+    plain = make_pipeline(StandardScaler(), clone(short[-1])).fit(x, y)
+    assert [type(s).__name__ for s in short][1:-1] == ["PCA"]
+    for name in ("predict",) if kind == "regression" else ("predict", "predict_proba"):
+        found, wanted = getattr(short, name)(asked), getattr(plain, name)(asked)
+        np.testing.assert_allclose(found, wanted, atol=2e-3)
 
 
 def test_test_rows_choose_nothing(planted):
