@@ -114,7 +114,8 @@ def _relate(p: ArgumentParser) -> None:
         default=None,
         help="rows to measure on; by default valid,test, and for labels all",
     )
-    p.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    p.add_argument("--seed", type=int, default=0,
+                   help="of the bootstrap, the permutations and the random groups")  # fmt: skip
     p.add_argument("--retrainings", type=int, default=0,
                    help="train so many times more, for intervals over retraining")  # fmt: skip
     p.add_argument("--probe", action="store_true",

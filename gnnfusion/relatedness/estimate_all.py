@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gnnfusion.errors import UsageError
 from gnnfusion.graphs.store import GraphStore
-from gnnfusion.relatedness.estimators import METHODS, SHOWING
+from gnnfusion.relatedness.estimators import METHODS
 from gnnfusion.relatedness.relate import estimate_run
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.run import Run
@@ -57,8 +57,6 @@ def estimate_all(
     for method in methods:
         start = time.perf_counter()
         try:
-            if method in SHOWING:
-                run.check_reads_labels()
             known = labelled if METHODS[method].needs == "labels" else rows
             graph = estimate_run(run, store, method, known, seed, device, progress)
         except UsageError as error:

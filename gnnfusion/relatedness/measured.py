@@ -79,7 +79,7 @@ def group_by_measured(
         raise UsageError(f"at least 1 group must be measured, not {subsets}")
     store = run.store()
     tasks = store.schema.task_names
-    groups = sample_groups(tasks, subsets)[: max(FIRST, (subsets + 1) // 2)]
+    groups = sample_groups(tasks, subsets, seed=seed)[: max(FIRST, (subsets + 1) // 2)]
     rest = subsets - len(groups)
     if say and rest:
         total = seeds * (len(tasks) + subsets)

@@ -152,7 +152,7 @@ def probe(
         raise UsageError(f"probe tasks are for methods that read one training, not for {method!r}")
     run = run if isinstance(run, Run) else Run.load(run)
     if method in SHOWING:
-        run.check_reads_labels()
+        run.check_reads_labels()  # before the training, not after it
     store, tasks = with_probe_tasks(run.store(), seed)
     rows = measured_rows(store, method, splits)
     if needs == "labels":

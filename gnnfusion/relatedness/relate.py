@@ -69,7 +69,7 @@ def relate(
         Of ``transfer`` alone: trainings of each task and pair, processes at once, random groups
         instead of pairs, and what is called with lines of progress.
     seed
-        Of the bootstrap and the permutations.
+        Of the bootstrap, the permutations and the random groups.
     device
         auto, cpu or cuda.
     progress
@@ -92,11 +92,11 @@ def relate(
     if method == "transfer":
         from gnnfusion.relatedness.estimators.transfer import transfer_of  # it imports Lightning
 
-        measured = transfer_of(run, subsets=subsets, seeds=seeds, jobs=jobs, device=device, say=say)
+        measured = transfer_of(
+            run, subsets=subsets, seeds=seeds, jobs=jobs, seed=seed, device=device, say=say
+        )
         return graph_of_transfer(measured) if controls else measured.graph()
     run = run if isinstance(run, Run) else Run.load(run)
-    if method in SHOWING:
-        run.check_reads_labels()
     store = run.store()
     if len(store.schema.tasks) < 2:
         raise UsageError("a task graph needs at least two tasks")
@@ -157,7 +157,15 @@ def estimate(
 def estimate_run(
     run: Run, store: GraphStore, method: str, rows: Tensor, seed: int, device: str, progress: bool
 ) -> TaskGraph:
-    """A task graph by one method of a run, on these rows of a store with the run's tasks."""
+    """A task graph by one method of a run, on these rows of a store with the run's tasks.
+
+    Raises
+    ------
+    UsageError
+        The method shows labels, and the run was trained without.
+    """
+    if method in SHOWING:
+        run.check_reads_labels()
     if method == "combined":
         return _combined(run.network(device), store, rows, seed)
     if ESTIMATORS[method].needs == "training":

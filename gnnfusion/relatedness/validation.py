@@ -217,14 +217,18 @@ def validate(
     run = run if isinstance(run, Run) else Run.load(run)
     store = run.store()
     tasks = store.schema.task_names
-    groups = sample_groups(tasks, subsets) if subsets > 0 else list(combinations(tasks, 2))
+    groups = (
+        sample_groups(tasks, subsets, seed=seed) if subsets > 0 else list(combinations(tasks, 2))
+    )
     most = max((sum(t in g for g in groups) for t in tasks), default=0)
     if most < LEAST:
         raise UsageError(
             f"no task would be in {LEAST} groups, so nothing can be compared; it takes four tasks "
             "for pairs, or more --subsets"
         )
-    truth = transfer_of(run, subsets=subsets, seeds=seeds, jobs=jobs, device=device, say=say)
+    truth = transfer_of(
+        run, subsets=subsets, seeds=seeds, jobs=jobs, seed=seed, device=device, say=say
+    )
     found = estimate_all(
         run, store, methods or [m for m in METHODS if m != "transfer"],
         seed=seed, device=device, progress=progress,

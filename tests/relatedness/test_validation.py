@@ -170,10 +170,13 @@ def test_a_run_is_validated_and_what_it_lacks_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "transfer_of", transfer_of)
     seen = []
     original = estimate_all.estimate_run
-    monkeypatch.setattr(
-        estimate_all, "estimate_run", lambda run, store, m, rows, *a: seen.append((m, rows))
-        or original(run, store, m, rows, *a),
-    )  # fmt: skip
+
+    def recorded(run, store, method, rows, *settings):
+        graph = original(run, store, method, rows, *settings)
+        seen.append((method, rows))
+        return graph
+
+    monkeypatch.setattr(estimate_all, "estimate_run", recorded)
     found = validate(run, methods=["labels", "evidence", "cka"], seeds=2, device="cpu")
     assert asked[0]["seeds"] == 2
     assert {v.method for v in found.verdicts} == {"labels", "cka"}

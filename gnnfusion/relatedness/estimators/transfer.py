@@ -137,6 +137,7 @@ def transfer_of(
     groups: Sequence[Sequence[str]] | None = None,
     seeds: int = 5,
     jobs: int | None = None,
+    seed: int = 0,
     device: str = "auto",
     say: Say | None = None,
 ) -> Transfer:
@@ -152,6 +153,8 @@ def transfer_of(
         These groups instead.
     seeds, jobs, say
         As in `measure_transfer`; jobs are one for every core by default.
+    seed
+        Of the random groups.
     device
         auto, cpu or cuda.
 
@@ -165,7 +168,7 @@ def transfer_of(
     if subsets < 0:
         raise UsageError(f"the number of subsets must not be negative, not {subsets}")
     if groups is None and subsets:
-        groups = sample_groups(store.schema.task_names, subsets)
+        groups = sample_groups(store.schema.task_names, subsets, seed=seed)
     jobs = default_workers() if jobs is None else jobs
     transfer = measure_transfer(
         store, config, run.path / "transfer", groups=groups, seeds=seeds, jobs=jobs, say=say
