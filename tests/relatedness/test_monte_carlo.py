@@ -8,7 +8,7 @@ from random_stores import make_network, make_store
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.relatedness.estimators import labels, residuals
 from gnnfusion.relatedness.monte_carlo import p_values, pieces
-from gnnfusion.relatedness.paired import paired_gains
+from gnnfusion.relatedness.paired import flip_tests
 from gnnfusion.relatedness.task_graph import TaskGraph
 
 
@@ -97,7 +97,7 @@ def test_a_fall_among_the_pairs_of_many_tasks_is_a_finding():
     after = before + rng.normal(size=before.shape)
     after[:, 0] = before[:, 0] - 0.5
     p = np.full((tasks, tasks), np.nan)
-    p[~np.eye(tasks, dtype=bool)] = paired_gains(before, after, rng)[3]
+    p[~np.eye(tasks, dtype=bool)] = flip_tests(before, after, rng)
     graph = TaskGraph(
         tasks=tuple(map(str, range(tasks))), method="evidence",
         question="label i informs j beyond the features", value=p, low=p, high=p, p_value=p, n=80,

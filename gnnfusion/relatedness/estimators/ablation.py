@@ -180,7 +180,7 @@ def _graph(
     pairs = [pair for pair in cuts if not kin[pair]]
     targets = [j for _, j in pairs]
     after = np.stack([cuts[pair] for pair in pairs], 1) if pairs else base[:, :0]
-    results = paired_gains(after, base[:, targets], np.random.default_rng(seed))[:3]
+    results = paired_gains(after, base[:, targets], np.random.default_rng(seed))
     for (i, j), *ends in zip(pairs, *results, strict=True):
         value[i, j], low[i, j], high[i, j] = map(as_rise, ends)
     return TaskGraph(

@@ -27,7 +27,7 @@ from torch import Tensor
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.store_file import Overlay
 from gnnfusion.nn.network import FusionNetwork
-from gnnfusion.relatedness.paired import paired_gains
+from gnnfusion.relatedness.paired import flip_tests, paired_gains
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import losses_of, outputs
 from gnnfusion.training.evidence import kin_matrix, only_shown
@@ -75,9 +75,9 @@ def estimate(
     value, low, high, p_value = (np.full((count, count), np.nan) for _ in range(4))
     gains = paired_gains(np.where(pairs, base[:, targets], np.nan), knew, rng)
     against = np.where(pairs, told_draws[sources, :, targets].T, np.nan)
-    for matrix, each in zip((value, low, high), gains[:3], strict=True):
+    for matrix, each in zip((value, low, high), gains, strict=True):
         matrix[sources, targets] = each
-    p_value[sources, targets] = paired_gains(against, knew, rng)[3]
+    p_value[sources, targets] = flip_tests(against, knew, rng)
     return TaskGraph(
         tasks=tasks,
         method="evidence",

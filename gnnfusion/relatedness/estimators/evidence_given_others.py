@@ -30,7 +30,7 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators import INFORMS
 from gnnfusion.relatedness.estimators.evidence import draw_labels
-from gnnfusion.relatedness.paired import paired_gains
+from gnnfusion.relatedness.paired import flip_tests, paired_gains
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import goals_of, loss_table, losses_of, outputs
 from gnnfusion.training.evidence import kin_matrix
@@ -78,8 +78,8 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         ):
             column[both, place] = losses_of(network, store, some, {tasks[j]: out})[:, 0]
     scale = nothing[:, [j for _, j in pairs]]
-    gains = paired_gains(without, knowing, rng, scale)[:3]
-    results = (*gains, paired_gains(drawn, knowing, rng)[3])
+    gains = paired_gains(without, knowing, rng, scale)
+    results = (*gains, flip_tests(drawn, knowing, rng))
     matrices = [np.full((count, count), np.nan) for _ in results]
     for matrix, each in zip(matrices, results, strict=True):
         for (i, j), number in zip(pairs, each, strict=True):
