@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.utils import scatter
 
 from gnnfusion.graphs.batch import GraphBatch
 from gnnfusion.graphs.topology import TASK, Edges, EdgeType
@@ -173,7 +174,16 @@ def uniform_message(conv: nn.Module, source: Tensor, target: Tensor, index: Tens
 
 
 class GraphFusion(Trunk):
-    """A stack of graph layers, read at the task nodes.
+    r"""A stack of graph layers, read at the task nodes.
+
+    A task node j begins at what it carries and the mean of the modalities whose edges reach it,
+
+    .. math:: h_j = x_j + \frac{1}{|R_j|} \sum_{r \in R_j}
+              \frac{1}{|N_r(j)|} \sum_{i \in N_r(j)} h_i
+
+    so that layers correct an average instead of having to carry all that a task reads through
+    their norms and nonlinearities; with no layer this is average fusion. On validation rows of
+    four data sets it lowered the error each time (docs/results.md).
 
     Parameters
     ----------
@@ -191,16 +201,31 @@ class GraphFusion(Trunk):
 
     def nodes(self, h: Mapping[str, Tensor], edges: Mapping[EdgeType, Edges]) -> dict[str, Tensor]:
         """Node features ``[n, width]`` after all layers, of the types that the last one updates."""
-        out = dict(h)
+        out = self._begun(h, edges)
         for layer in self.layers:
             out = layer(out, edges)
         return out
+
+    def _begun(self, h: Mapping[str, Tensor], edges: Mapping[EdgeType, Edges]) -> dict[str, Tensor]:
+        """The nodes as the first layer finds them."""
+        x = h[TASK]
+        total, reached = torch.zeros_like(x), x.new_zeros(len(x), 1)
+        for (source, _, target), these in edges.items():
+            if source != target == TASK:
+                ends = these.index[1]
+                total = total + scatter(self.carried(h[source], these), ends, 0, len(x), "mean")
+                reached = reached + (torch.bincount(ends, minlength=len(x)) > 0).unsqueeze(1)
+        return {**h, TASK: x + total / reached.clamp_min(1)}
+
+    def carried(self, source: Tensor, edges: Edges) -> Tensor:
+        """What edges from modalities to tasks bring of their sources, ``[E, width]``."""
+        return source[edges.index[0]]
 
     def attention(
         self, h: Mapping[str, Tensor], edges: Mapping[EdgeType, Edges], kind: EdgeType
     ) -> Tensor:
         """Attention of a relation, ``[layers, E, heads]``."""
-        weights, out = [], dict(h)
+        weights, out = [], self._begun(h, edges)
         for layer in self.layers:
             assert isinstance(layer, TypedLayer)
             weights.append(layer.attention(out, kind, edges[kind].index))

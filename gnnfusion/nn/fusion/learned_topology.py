@@ -56,8 +56,9 @@ class LearnedTopology(GraphFusion):
 
     with g in [0, 1] the stretched and cut sigmoid of a logit (`stretched_and_cut`), one for each
     pair (modality, modality), (modality, task) and (task, task) that the topology joins, the same
-    in all layers. The loss pays for open gates (`penalty`); a gate that reaches 0 is closed for
-    good. Nothing is sampled, so a sample's output stays its own.
+    in all layers and in the means that tasks begin with. The loss pays for open gates (`penalty`);
+    a gate that reaches 0 is closed for good. Nothing is sampled, so a sample's output stays its
+    own.
     """
 
     def __init__(self, types: GraphTypes, config: NetworkConfig) -> None:
@@ -113,6 +114,10 @@ class LearnedTopology(GraphFusion):
             return None
         place = {pair: i for i, pair in enumerate(self.pairs)}
         return torch.tensor([place.get(pair, 0) for pair in ends])  # no task relates to itself
+
+    def carried(self, source: Tensor, edges: Edges) -> Tensor:
+        assert edges.attr is not None  # the gates
+        return edges.attr.unsqueeze(1) * super().carried(source, edges)
 
     def forward(self, h: Mapping[str, Tensor], batch: GraphBatch) -> Tensor:
         return super().forward(h, replace(batch, edges=self._gated(batch.edges)))

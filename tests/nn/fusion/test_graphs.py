@@ -10,7 +10,7 @@ from torch_geometric.nn import HGTConv, RGCNConv
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.index import rank_within
 from gnnfusion.graphs.topology import Edges
-from gnnfusion.nn.fusion.graph import LayerTypes, layer_types, relation_name
+from gnnfusion.nn.fusion.graph import GraphFusion, LayerTypes, layer_types, relation_name
 from gnnfusion.nn.fusion.hgt import HGTLayer
 from gnnfusion.nn.fusion.learned_topology import SPARSITY, SPEED
 from gnnfusion.nn.fusion.mtag import MTAGLayer, strongest
@@ -45,6 +45,22 @@ def test_a_layer_has_what_the_tasks_after_the_last_depend_on():
     first, last = layer_types(replace(types, relations=deaf), 2)
     assert first.targets == ("a", "task")
     assert first.relations == (RELATIONS[0], RELATIONS[2], RELATIONS[4])
+
+
+def test_a_task_begins_at_the_mean_of_the_modalities_that_reach_it():
+    """Each relation counts once, however many its edges; one that does not reach a node, not."""
+    h, edges = graph()
+    found = GraphFusion([]).nodes(h, edges)
+    for j in range(SIZES["task"]):
+        means = [
+            h[kind[0]][edges[kind].index[0][edges[kind].index[1] == j]].mean(0)
+            for kind in RELATIONS[2:4]
+        ]
+        means = [m for m in means if m.isfinite().all()]
+        mean = torch.stack(means).mean(0) if means else torch.zeros(4)
+        torch.testing.assert_close(found["task"][j], h["task"][j] + mean)
+    for t in ("a", "b"):
+        assert torch.equal(found[t], h[t])
 
 
 @torch.no_grad()
@@ -215,10 +231,12 @@ def test_gates_can_be_read_off_and_lie_between_0_and_1(gated):
 @torch.no_grad()
 @pytest.mark.parametrize("pair", [("informs", "m0", "t1"), ("relates", "t2", "t1")])
 def test_a_closed_gate_removes_the_message_exactly(pair):
-    """The source may be anything; the other tasks still read it. Open, it is read. One layer, so
-    that there is no way round through other nodes."""
+    """The source may be anything; the other tasks still read it. Open, it is read. One layer, and
+    closed gates from the other tasks, so that there is no way round through other nodes."""
     network, batch = made_gated(layers=1)
     (_, source, _) = pair
+    for other in ("t0", "t2"):
+        set_gate(network, ("relates", other, "t1"), -50.0)
     h = network.encode(batch)
     other = dict(h)
     if source.startswith("m"):
