@@ -182,7 +182,7 @@ class GraphFusion(Trunk):
               \frac{1}{|N_r(j)|} \sum_{i \in N_r(j)} h_i
 
     so that layers correct an average instead of having to carry all that a task reads through
-    their norms and nonlinearities; with no layer this is average fusion. On validation rows of
+    their norms and nonlinearities; with no layer this is plain averaging. On validation rows of
     four data sets it lowered the error each time (docs/results.md).
 
     Parameters
