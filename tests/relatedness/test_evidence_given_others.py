@@ -29,7 +29,7 @@ def chain():
     targets = {"a": a, "b": b, "c": c}
     store = store_from_arrays(schema, {"m": x.astype(np.float32)}, targets, split=split)
     config = TrainConfig(
-        network=NetworkConfig(width=16, heads=2, layers=2, dropout=0.0), epochs=15, batch_size=32,
+        network=NetworkConfig(width=16, heads=2, layers=2, dropout=0.0), epochs=25, batch_size=32,
         lr=5e-3, device="cpu", refit=True, evidence=0.8,
     )  # fmt: skip
     return store, fit(store, config, None)[0]
