@@ -235,8 +235,8 @@ def test_a_closed_gate_removes_the_message_exactly(pair):
     closed gates from the other tasks, so that there is no way round through other nodes."""
     network, batch = made_gated(layers=1)
     (_, source, _) = pair
-    for other in ("t0", "t2"):
-        set_gate(network, ("relates", other, "t1"), -50.0)
+    for task in ("t0", "t2"):
+        set_gate(network, ("relates", task, "t1"), -50.0)
     h = network.encode(batch)
     other = dict(h)
     if source.startswith("m"):
