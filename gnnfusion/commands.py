@@ -183,8 +183,6 @@ def _grouped(config: TrainConfig, path: str | None) -> TrainConfig:
     """The settings with the groups of a file."""
     if path is None:
         return config
-    if config.network.sharing == "single":
-        raise UsageError("--sharing single has a group for every task; leave out --groups")
     return replace(config, network=replace(config.network, groups=read_groups(path)))
 
 

@@ -113,8 +113,9 @@ def comparison_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str
         head.append("epochs of a trial")
     rows = []
     for m in result["methods"]:
-        found = [_plus_minus(*m["metrics"][t][names[t]]) for t in tasks]
+        found = [_plus_minus(*m["metrics"][t].get(names[t], (None, None))) for t in tasks]
         gap = f"{m['low']:+.3f} to {m['high']:+.3f}" if m["name"] != result["best"] else "-"
+        gap += " *" if m["apart"] else ""
         rows.append([
             m["name"], f"{m['valid_score']:.3f}", _plus_minus(m["test_score"], m["test_score_sd"]),
             gap, _percent(m["gain"]), *found, str(m["parameters"]), f"{m['seconds']:.0f}",
@@ -122,7 +123,7 @@ def comparison_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[str
         if tried:
             rows[-1].append(f"{median(tried[m['name']]):g}" if tried.get(m["name"]) else "")
     for name, simple in result["baselines"].items():
-        found = [f"{simple['metrics'][t].get(names[t], float('nan')):.3f}" for t in tasks]
+        found = [_three(simple["metrics"][t].get(names[t])) for t in tasks]
         rows.append(
             [name, "", "", "", _percent(simple["gain"]), *found, "", "", *[""] * bool(tried)]
         )
@@ -134,8 +135,13 @@ def search_effort(trials: int, trial_seconds: float) -> str:
     return f"{trials} trials of at most {trial_seconds:g} s" if trials > 1 else "no search"
 
 
-def _plus_minus(mean: float, spread: float) -> str:
-    return f"{mean:.3f} ± {spread:.3f}"
+def _plus_minus(mean: float | None, spread: float | None) -> str:
+    """Of a task without test labels there is neither."""
+    return "" if mean is None else f"{_three(mean)} ± {_three(spread)}"
+
+
+def _three(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _percent(value: float | None) -> str:

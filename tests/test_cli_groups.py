@@ -104,7 +104,7 @@ def test_a_run_is_trained_by_the_files(made, capsys, tmp_path):
         (["train", "{store}", "-o", "r", "--groups", "{bad}"], 2, "a group names 't9', which is"),
         (["train", "{store}", "-o", "r", "--task_weights", "{bad}"], 2, "a weight names 't9'"),
         (["train", "{store}", "-o", "r", "--groups", "{bad}", "--sharing", "single"], 2,
-         "leave out --groups"),
+         "leave out the groups"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_grouped_is_one_sentence(

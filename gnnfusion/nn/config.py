@@ -50,6 +50,8 @@ class NetworkConfig:
         object.__setattr__(self, "groups", tuple(tuple(group) for group in self.groups))
         if not all(self.groups):
             raise UsageError("a group of network.groups names no task")
+        if self.groups and self.sharing == "single":
+            raise UsageError("sharing 'single' has a group for every task; leave out the groups")
         for name in ("width", "layers", "heads", "experts", "levels"):
             if getattr(self, name) < 1:
                 raise UsageError(f"network.{name} must be at least 1, not {getattr(self, name)}")

@@ -44,7 +44,7 @@ class Training:
 
     @property
     def key(self) -> str:
-        plain = {"tasks": self.tasks, "config": self.config.changed(), "data": self.data}
+        plain = {"tasks": self.tasks, "config": self.config.to_dict(), "data": self.data}
         return hashlib.blake2b(json.dumps(plain).encode(), digest_size=8).hexdigest()
 
 

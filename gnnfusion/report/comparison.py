@@ -48,13 +48,13 @@ def plot_comparison(result: Mapping[str, Any], path: str | Path) -> Path:
         if place == 0:
             right.plot([0], [0], "D", color=INK, markersize=5)
             continue
-        tie = row["low"] <= 0 <= row["high"]
-        colour = FAINT if tie else COLOURS[1 if row["low"] > 0 else 2]
+        tie = not row["apart"]
+        colour = FAINT if tie else COLOURS[1 if row["difference"] > 0 else 2]
         right.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=1.6)
         right.plot([row["difference"]], [place], "o", color=colour, markersize=5,
                    markerfacecolor="white" if tie else colour)  # fmt: skip
     right.tick_params(labelleft=False)
-    label = f"difference from {names[0]}, 95 % interval\n(hollow: cannot be told apart)"
+    label = f"difference from {names[0]}, 95 % interval\n(hollow: cannot be told apart, of so many)"
     right.set_xlabel(label, fontsize=8, color=INK)
     figure.suptitle(
         "methods, best on validation first", fontsize=10, color=INK, y=1 - 0.18 / height

@@ -75,7 +75,7 @@ def encode_targets(
     ------
     DataError
         A label outside its classes, not a number, or infinite (row id, column and value named);
-        a task with no training label, or a class task with one class in training.
+        a task with no training label, or a task with one class or one value in training.
     """
     found: list[LabelProblem] = [] if problems is None else problems
     out = {}
@@ -208,6 +208,12 @@ def _check_training(task: Task, targets: Targets, split: np.ndarray) -> None:
         only = targets.classes[int(targets.values[rows][0])]
         raise DataError(
             f"task {task.name!r} has one class in training rows ({only!r}, column {columns}); "
+            "there is nothing to learn, so add others or leave the task out"
+        )
+    if task.kind == "regression" and not np.ptp(targets.values[rows], axis=0).any():
+        only = ", ".join(f"{v:g}" for v in targets.values[rows][0])
+        raise DataError(
+            f"task {task.name!r} has one value in training rows ({only}, column {columns}); "
             "there is nothing to learn, so add others or leave the task out"
         )
 

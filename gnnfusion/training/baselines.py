@@ -90,6 +90,11 @@ def baseline(
         Where to score.
     fit_splits
         Rows to fit on, penalties and all.
+
+    Returns
+    -------
+    dict
+        Of a task without labels in a split, nothing by name.
     """
     features = pooled(store)
     rows = {split: store.rows(split) for split in splits}
@@ -106,6 +111,9 @@ def baseline(
                       for z in wanted]  # fmt: skip
         for split, chosen in rows.items():
             asked = chosen[known[chosen]].numpy()
+            if len(asked) == 0:
+                result[split][task.name] = {}
+                continue
             predicted = np.stack([m.predict(features[asked]) for m in models], -1)
             predicted = predicted.reshape(y[asked].shape)
             probability = None

@@ -31,7 +31,7 @@ from gnnfusion.training.heads import train_heads
 from gnnfusion.training.module import FusionModule
 from gnnfusion.training.objective import static_weights
 from gnnfusion.training.probes import FILE, Probes
-from gnnfusion.training.run import WEIGHTS, Run, check_same_store, features_of
+from gnnfusion.training.run import WEIGHTS, Run, check_same_store, data_of, features_of
 from gnnfusion.training.seeding import derived_seed
 from gnnfusion.whole import whole_file, write_json, write_text
 
@@ -190,7 +190,10 @@ def _prepare(out: Path, store: GraphStore, config: TrainConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "features.json", features_of(store))
     store.schema.to_yaml(out / "schema.yaml")
-    place = {} if store.path is None else {"store": os.path.relpath(store.path, out)}
+    place = {"data": data_of(store)}
+    # A view is not what lies in its store's folder, so the run must not be judged by that.
+    if store.path is not None and data_of(GraphStore.open(store.path)) == place["data"]:
+        place["store"] = os.path.relpath(store.path, out)
     # Written last: a folder with config.yaml is complete enough to resume.
     text = yaml.safe_dump({**plain, **place}, sort_keys=False)
     write_text(out / "config.yaml", text)

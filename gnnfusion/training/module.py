@@ -257,9 +257,12 @@ class FusionModule(pl.LightningModule):
         return losses.get("valid", losses["train"]) / self.yardstick
 
     def valid_score(self) -> float:
-        """Mean over tasks of `relative_losses`."""
-        ratio = self.relative_losses()
-        return float(ratio[ratio.isfinite()].mean())
+        """Mean of `relative_losses` over the tasks that have labels; infinite if one diverged.
+
+        A task whose labels are all alike, so that guessing has no loss, has no such ratio either.
+        """
+        ratio = self.relative_losses()[self.yardstick > 0]
+        return float(ratio.nan_to_num(torch.inf, torch.inf).mean())
 
     # -- optimizer --------------------------------------------------------------------------
 

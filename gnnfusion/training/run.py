@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 INTERFERENCE = "interference.csv"
+PLACE = ("store", "data")  # what config.yaml holds beside settings: the store's folder and digest
 
 
 @dataclass(frozen=True)
 class Run:
     """A finished training run.
 
-    ``config.yaml`` (settings, store), ``schema.yaml``, ``features.json`` (what extractors were
-    fitted to, classes), ``model.safetensors``, ``metrics.json``, ``history.csv``, ``README.md``.
+    ``config.yaml`` (settings, store and its digest), ``schema.yaml``, ``features.json`` (what
+    extractors were fitted to, classes), ``model.safetensors``, ``metrics.json``, ``history.csv``,
+    ``README.md``.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ class Run:
     @property
     def config(self) -> TrainConfig:
         """Settings of the training."""
-        return TrainConfig.from_dict({k: v for k, v in self.settings.items() if k != "store"})
+        return TrainConfig.from_dict({k: v for k, v in self.settings.items() if k not in PLACE})
 
     @cached_property
     def schema(self) -> Schema:
@@ -108,7 +110,10 @@ class Run:
         from gnnfusion.graphs.store import GraphStore
 
         if "store" not in self.settings:
-            raise RunError(f"{self.path} was trained on a store in memory; save the store first")
+            raise RunError(
+                f"{self.path} was trained on a store in memory, or one seen with other labels, "
+                "splits or weights; save that store and train on the copy"
+            )
         path = Path(os.path.normpath(self.path / self.settings["store"]))
         if not path.exists():
             raise RunError(f"the store {path} of this run is gone; build it again")
@@ -179,10 +184,19 @@ def features_of(store: GraphStore) -> dict[str, Any]:
     return {k: store.meta.get(k) for k in ("modalities", "tasks", "inputs")}
 
 
+def data_of(store: GraphStore) -> str:
+    """Digest of the store whatever its tasks weigh, which the run's own schema tells."""
+    from gnnfusion.graphs.digest import digest
+    from gnnfusion.graphs.views import with_weights
+
+    return digest(with_weights(store, dict.fromkeys(store.schema.task_names, 1.0)))
+
+
 def check_same_store(run: Path, store: GraphStore) -> None:
     """`UsageError` if a run that is to be resumed belongs to another schema or other data."""
     if Schema.from_yaml(run / "schema.yaml") != store.schema:
         raise UsageError(f"{run} holds a run of another schema; name another folder")
     before = json.loads((run / "features.json").read_text())
-    if before != json.loads(json.dumps(features_of(store))):
+    same = before == json.loads(json.dumps(features_of(store)))
+    if not same or Run(run).settings.get("data") != data_of(store):
         raise UsageError(f"{run} holds a run on other data; name another folder")

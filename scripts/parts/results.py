@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,10 +33,26 @@ def write_result(path: Path, result: dict[str, Any]) -> None:
     print(markdown(result["columns"], result["rows"]))
 
 
+def _commit() -> str | None:
+    """What git says, or None without it."""
+    here = Path(__file__).parent
+    asked = ["git", "describe", "--always", "--dirty=+", "--abbrev=7"]
+    try:
+        return subprocess.run(
+            asked, cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def provenance() -> dict[str, Any]:
-    """The command that runs, without folders of this machine, and the versions it runs with."""
+    """The command that runs, without folders of this machine, and the versions it runs with.
+
+    In a clone of the repository the commit is one of them, with a + where files were changed.
+    """
     kept = ("gnnfusion", "python", "torch", "torch-geometric")
     versions = {k: v for k, v in environment().items() if k in kept}
+    versions["commit"] = _commit()
     words: list[str] = []
     for word in sys.argv:
         if len(words) and Path(word).is_absolute():

@@ -62,11 +62,11 @@ def test_label_columns_may_be_absent_when_predicting():
 def test_regressions_may_have_several_columns_and_gaps():
     t = encode(
         Task(name="box", kind="regression", columns=("x", "y")),
-        {"x": ["1.5", "NA", "3"], "y": [2, 2, np.nan]},
+        {"x": ["1.5", "NA", "3", "1.5"], "y": [2, 2, np.nan, 4]},
     )
     assert t.values.dtype == np.float32
-    assert t.values.tolist() == [[1.5, 2], [0, 0], [0, 0]]
-    assert t.mask.tolist() == [1, 0, 0]
+    assert t.values.tolist() == [[1.5, 2], [0, 0], [0, 0], [1.5, 4]]
+    assert t.mask.tolist() == [1, 0, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,8 @@ def test_multilabel_rows_are_whole_or_unlabelled():
 def test_tasks_that_cannot_be_learned_are_errors():
     with pytest.raises(DataError, match="task 'y' has one class in training rows \\('a'"):
         encode(Task(name="y", kind="multiclass"), {"y": ["a", "a", None]})
+    with pytest.raises(DataError, match="task 'y' has one value in training rows \\(2, column"):
+        encode(Task(name="y", kind="regression"), {"y": [2, 2.0, None]})
     with pytest.raises(DataError, match="task 'y' has no label in training rows"):
         encode(Task(name="y", kind="regression"), {"y": [None, 1.0]}, split=[0, 1])
     with pytest.raises(DataError, match="binary task 'y' has 3 classes"):

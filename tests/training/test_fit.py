@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from small_runs import SPLIT, small_config, small_store, valid_score
 
 from gnnfusion.errors import DataError, RunError, UsageError
 from gnnfusion.graphs.store import GraphStore
-from gnnfusion.graphs.views import with_split
+from gnnfusion.graphs.views import with_missing, with_split
 from gnnfusion.nn.config import NetworkConfig
+from gnnfusion.nn.network import network_for
 from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evaluate import outputs
 from gnnfusion.training.fit import fit, train
+from gnnfusion.training.module import FusionModule
 from gnnfusion.training.run import Run
 
 
@@ -141,7 +144,7 @@ def test_test_rows_choose_nothing(run, store, tmp_path):
     tensors["y/t0"] = y
     other = train(GraphStore(store.meta, tensors), tmp_path / "run", small_config(), logs=False)
     assert weights(other.path) == weights(run.path)
-    with pytest.raises(RunError, match="was trained on a store in memory; save the store first"):
+    with pytest.raises(RunError, match="was trained on a store in memory"):
         other.store()
 
 
@@ -333,11 +336,6 @@ def test_settings_that_do_not_fit_are_said(values, words):
 
 def test_the_learning_rate_rises_and_falls():
     """Linear warm-up, then a cosine to zero."""
-    import math
-
-    from gnnfusion.nn.network import network_for
-    from gnnfusion.training.module import FusionModule
-
     store = small_store()
     config = small_config(epochs=4, warmup=0.2, lr=0.1)  # 20 steps, 4 of them warm-up
     module = FusionModule(
@@ -359,6 +357,38 @@ def test_other_data_of_the_same_schema_is_said(run, store):
     other = GraphStore(meta, store.tensors, store.path)
     with pytest.raises(UsageError, match="holds a run on other data; name another folder"):
         train(other, run.path, run.config)
+
+
+def test_a_view_of_the_store_is_other_data(run, store, tmp_path):
+    """Neither resumed from the store's run, nor judged later on the store that it was not."""
+    swapped = with_split(store, (2 - store.split) % 3)
+    hidden = with_missing(
+        store, torch.ones(len(store), 3, dtype=torch.bool) * (store.split == 2)[:, None]
+    )
+    for view in (swapped, hidden):
+        with pytest.raises(UsageError, match="holds a run on other data; name another folder"):
+            train(view, run.path, run.config)
+    other = train(hidden, tmp_path / "run", small_config(epochs=1), logs=False)
+    with pytest.raises(RunError, match="seen with other labels, splits or weights; save that"):
+        other.store()
+    assert run.store().path.resolve() == store.path.resolve()
+
+
+def test_a_task_that_diverged_is_no_gain_for_the_score():
+    """Left out of the mean, it would make the epoch in which it happened look good."""
+    store = small_store()
+    config = small_config()
+    module = FusionModule(
+        network_for(store, config.network), store, config, store.rows("train"), store.rows("valid")
+    )
+    module._valid_count[:] = 15
+    module._valid_sum[:] = 15 * module.yardstick
+    assert module.valid_score() == pytest.approx(1.0)
+    for wrong in (float("nan"), float("inf")):
+        module._valid_sum[0] = wrong
+        assert module.valid_score() == float("inf")
+    module.yardstick[0] = float("nan")  # no labels, nothing to diverge on
+    assert module.valid_score() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

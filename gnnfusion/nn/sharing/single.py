@@ -14,6 +14,6 @@ from gnnfusion.schema import Schema
 
 
 def make(schema: Schema, config: NetworkConfig, shared: MakeNetwork) -> GroupNetworks:
-    """`GroupNetworks` of one task each, whatever groups the settings name."""
+    """`GroupNetworks` of one task each."""
     groups = [(task,) for task in schema.task_names]
     return GroupNetworks(schema, config, groups, "hard", shared)

@@ -23,6 +23,7 @@ import torch
 
 from gnnfusion.errors import DataError, UsageError
 from gnnfusion.features.workers import default_workers
+from gnnfusion.graphs.digest import digest
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import network_for
 from gnnfusion.relatedness.transfer import Transfer
@@ -34,7 +35,7 @@ from gnnfusion.relatedness.transfer_training import (
     start_process,
 )
 from gnnfusion.schema import check_task_names
-from gnnfusion.training.compare.data import digest, on_disk
+from gnnfusion.training.compare.data import on_disk
 from gnnfusion.training.compare.pool import Say, run_each
 from gnnfusion.training.compare.trial import load_trial
 from gnnfusion.training.config import TrainConfig

@@ -81,7 +81,7 @@ class Aggregation(Balancer):
         self.places, size = places, matrix.norm()
         try:
             return self.combine(matrix / size) * size
-        except (ValueError, RuntimeError) as error:  # of a solver
+        except Exception as error:  # each solver has errors of its own
             raise RunError(f"the tasks' gradients could not be combined: {error}") from error
 
 

@@ -170,7 +170,9 @@ def compare(
         left_out |= failed
         methods = [m for m in methods if m.name in chosen]
     found_weights: dict[str, Any] | None = None
-    if weights is not None and weighed is not None and weighed.name in chosen:
+    if weighed is not None and weighed.name not in chosen:
+        left_out[weighed.name + SUFFIX] = f"there are no settings of {weighed.name} to weigh with"
+    elif weights is not None and weighed is not None:
         found_weights = search_weights(
             weighed, searched[weighed.name, chosen[weighed.name]].config, store.schema.tasks,
             weights, partial(run, deadline=deadline(2 / 3)),

@@ -16,8 +16,9 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.fusion import find_fusion
 from gnnfusion.nn.network import network_for
 from gnnfusion.nn.sharing import find_sharing, sharing_name
-from gnnfusion.training.balancing import find_balancing
+from gnnfusion.training.balancing import find_balancing, make_balancer
 from gnnfusion.training.config import TrainConfig
+from gnnfusion.training.objective import static_weights
 
 LR, WIDTHS, DROPOUTS = (3e-4, 3e-3), (32, 64, 96, 128), (0.0, 0.1, 0.2, 0.3, 0.5)
 """What the search draws from: the rate log-uniformly, the others evenly."""
@@ -71,12 +72,9 @@ class Trial:
 
     @property
     def key(self) -> str:
-        plain = {**self.config.changed(), "final": self.final}
-        # Named only where they are set, as the settings: what is new leaves the keys as they were.
-        if self.weights:
-            plain["weights"] = self.weights
-        if self.fold is not None:
-            plain["fold"] = self.fold
+        # All settings, not those that were changed: another version may have other defaults.
+        plain = {"config": self.config.to_dict(), "final": self.final, "weights": self.weights,
+                 "fold": self.fold}  # fmt: skip
         return hashlib.blake2b(json.dumps(plain).encode(), digest_size=8).hexdigest()
 
 
@@ -121,16 +119,14 @@ def candidates(
     base = replace(base, evidence=0.0, refit=False)
     found: dict[str, TrainConfig] = {}
     for fusion, sharing, balancing in product(fusions, sharings, balancings):
-        network = replace(base.network, fusion=fusion, sharing=sharing)
         name = "+".join((fusion, sharing, balancing))
-        found[name] = replace(base, network=network, balancing=balancing)
+        found[name] = _method(base, fusion, sharing, balancing)
     reasons = {name: _misfit(store, config) for name, config in found.items()}
     left_out = {name: reason for name, reason in reasons.items() if reason}
     if len(left_out) == len(found):
         raise UsageError(f"nothing is left to compare: {next(iter(left_out.values()))}")
     for fusion in fusions:
-        network = replace(base.network, fusion=fusion, sharing="single")
-        control = replace(base, network=network, balancing="static")
+        control = _method(base, fusion, *CONTROL.split("+"))
         if not _misfit(store, control):
             found[f"{fusion}+{CONTROL}"] = control
             break
@@ -143,10 +139,18 @@ def candidates(
     return kept, left_out
 
 
+def _method(base: TrainConfig, fusion: str, sharing: str, balancing: str) -> TrainConfig:
+    """The settings that all share with these methods; single tasks take no groups."""
+    groups = () if sharing == "single" else base.network.groups
+    network = replace(base.network, fusion=fusion, sharing=sharing, groups=groups)
+    return replace(base, network=network, balancing=balancing)
+
+
 def _misfit(store: GraphStore, config: TrainConfig) -> str:
-    """Why no network can be made of these settings; empty if one can."""
+    """Why these settings cannot be trained, no network or no solver; empty if they can."""
     try:
         network_for(store, config.network)
+        make_balancer(config.balancing, static_weights(store))
     except GnnFusionError as error:
         return str(error)
     return ""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from gnnfusion.errors import GnnFusionError
+from gnnfusion.errors import GnnFusionError, RunError
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.views import with_split, with_weights
 from gnnfusion.training.compare.plan import Trial
@@ -49,12 +49,12 @@ class Keyed(Protocol):
 
 
 def load_trial(trial: Keyed, folder: Path) -> dict[str, Any] | None:
-    """What a finished training found, or None."""
+    """What a finished training found, or None; one that failed is tried again."""
     path = folder / f"{trial.key}.json"
     if not path.is_file():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return None if "failed" in found else found
 
 
 def _train(store: GraphStore, trial: Trial) -> dict[str, Any]:
@@ -75,8 +75,11 @@ def _train(store: GraphStore, trial: Trial) -> dict[str, Any]:
         train, test = store.rows("train"), store.rows("test")
         yardstick = constant_losses(network, store, train, test).double().numpy()
         losses = loss_table(network, store, test)
-        counts = np.isfinite(losses).sum(0)
-        asked = np.isfinite(yardstick) & (counts > 0)
+        known = np.stack([store.mask(t)[test].numpy() for t in store.schema.task_names], 1)
+        if not np.isfinite(losses[known]).all():
+            raise RunError("a test loss is not finite; train with a lower lr")
+        counts = known.sum(0)
+        asked = (yardstick > 0) & (counts > 0)  # of labels all alike there is no loss of guessing
         # Weighted so that the mean over samples is the mean over tasks of the loss ratio.
         weight = len(test) / (counts[asked] * yardstick[asked] * asked.sum())
         result["sample_scores"] = np.nansum(losses[:, asked] * weight, axis=1).tolist()

@@ -13,7 +13,7 @@ from gnnfusion.schema import Task
 from gnnfusion.training.compare.config import WeightSearch
 from gnnfusion.training.compare.plan import Candidate, Trial
 from gnnfusion.training.compare.proposals import Weights, explore, sampler_of, scaled
-from gnnfusion.training.compare.summary import paired_difference
+from gnnfusion.training.compare.summary import Difference, paired_difference
 from gnnfusion.training.config import TrainConfig
 
 SUFFIX = "+searched_weights"
@@ -147,18 +147,18 @@ def judge_weights(
         On the methods.
     """
     names = (found["method"] + SUFFIX, found["method"])
-    gap: tuple[float, float, float] | None = None
+    gap: Difference | None = None
     if all(name in finals for name in names):
         ours, theirs = (np.array([r["sample_scores"] for r in finals[name]]) for name in names)
-        gap = paired_difference(ours, theirs, np.random.default_rng(0))
-    named = dict(zip(("difference", "low", "high"), gap or [None] * 3, strict=True))
+        gap = paired_difference(ours, theirs)
+    named = dict(zip(("difference", "low", "high"), gap[:3] if gap else [None] * 3, strict=True))
     return {
         "weight_search": {**found, **named},
         "verdict": f"{verdict} {_sentence(found, gap)}",
     }
 
 
-def _sentence(found: Mapping[str, Any], gap: tuple[float, float, float] | None) -> str:
+def _sentence(found: Mapping[str, Any], gap: Difference | None) -> str:
     tried = f"{len(found['candidates'])} weight vectors in {found['folds']} folds"
     if not found["changed"]:
         return f"Of {tried}, cross-validation finds none better than the schema's weights."
@@ -166,7 +166,7 @@ def _sentence(found: Mapping[str, Any], gap: tuple[float, float, float] | None) 
     text = f"Of {tried}, cross-validation prefers {said}"
     if gap is None:
         return f"{text}; there is no test score with and without them."
-    value, low, high = gap
+    value, low, high, _ = gap
     tie = low <= 0 <= high
     what = "cannot be told apart from" if tie else "do better than" if high < 0 else "do worse than"
     gaps = f"difference {value:+.3f}, {low:+.3f} to {high:+.3f}"

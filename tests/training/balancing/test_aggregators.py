@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torchjd import aggregation
 from toy_losses import AGGREGATORS, balancer, rows, step
 
+from gnnfusion.errors import RunError
 from gnnfusion.training.balancing.solvers import cagrad_weights, fair_weights
 
 seeds = st.integers(0, 10_000)
@@ -17,6 +18,23 @@ PRESENT = torch.tensor([True, True, False, True])
 
 def aggregate(name, matrix, present=None):
     return step(balancer(name, len(matrix)), matrix, present=present)
+
+
+@pytest.mark.parametrize(
+    ("name", "solver"), [("nash_mtl", "fair_weights"), ("cagrad", "cagrad_weights")]
+)
+def test_a_solver_that_fails_raises(name, solver, monkeypatch):
+    """Errors that are neither of ValueError nor of RuntimeError among them; nothing falls back."""
+
+    class Failed(Exception):
+        pass
+
+    def failing(*_, **__):
+        raise Failed("the matrix is not positive definite")
+
+    monkeypatch.setattr(f"gnnfusion.training.balancing.aggregators.{solver}", failing)
+    with pytest.raises(RunError, match="gradients could not be combined: the matrix is not"):
+        aggregate(name, rows(3))
 
 
 def units(matrix):

@@ -7,17 +7,19 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from small_runs import small_config, small_store
 
 from gnnfusion import GraphStore
 from gnnfusion.errors import RunError, UsageError
-from gnnfusion.graphs.views import with_labels_of, with_weights
+from gnnfusion.graphs.views import with_labels_of, with_missing, with_weights
 from gnnfusion.nn.config import NetworkConfig
+from gnnfusion.show import comparison_rows
 from gnnfusion.training.compare import compare as module
 from gnnfusion.training.compare.compare import RESULT, compare
 from gnnfusion.training.compare.plan import Trial
 from gnnfusion.training.compare.trial import load_trial, run_trial
-from gnnfusion.training.evaluate import evaluate
+from gnnfusion.training.evaluate import evaluate, loss_table
 from gnnfusion.training.fit import fit
 
 SMALL = small_config(epochs=2, network=NetworkConfig(width=8, heads=4))
@@ -101,8 +103,34 @@ def test_a_final_trial_is_the_training_it_names(store, tmp_path):
 
 def test_a_method_that_fails_is_left_out_with_the_reason(store, tmp_path):
     broken = small_config(epochs=1, lr=1e30, clip=1e30)
-    found = run_trial(store, Trial(candidate="x", config=broken, final=False), tmp_path)
+    trial = Trial(candidate="x", config=broken, final=False)
+    found = run_trial(store, trial, tmp_path)
     assert found["failed"].startswith("no epoch ended with a finite validation loss")
+    assert load_trial(trial, tmp_path) is None  # so that it is tried again, mended
+
+
+def test_a_network_whose_test_losses_are_not_finite_is_left_out(store, tmp_path, monkeypatch):
+    def diverged(network, store, rows):
+        losses = loss_table(network, store, rows)
+        losses[:, 0] = np.nan
+        return losses
+
+    monkeypatch.setattr("gnnfusion.training.compare.trial.loss_table", diverged)
+    found = run_trial(store, Trial(candidate="x", config=SMALL, final=True), tmp_path)
+    assert found["failed"].startswith("a test loss is not finite")
+
+
+def test_a_task_without_test_labels_is_a_gap_in_the_table(store, tmp_path):
+    """Methods and simple readers are compared on the others."""
+    unlabelled = torch.zeros(len(store), 3, dtype=torch.bool)
+    unlabelled[store.rows("test"), 1] = True
+    asked = {"fusions": ["average"], "seeds": 1, "trials": 1, "base": SMALL, "jobs": 1}
+    found = compare(with_missing(store, unlabelled), tmp_path, **asked)
+    assert set(found["baselines"]) == {"linear", "boosting"}
+    head, rows = comparison_rows(found)
+    place = head.index("t1 accuracy")
+    assert [row[place] for row in rows] == [""] * 4
+    assert all("0." in row[place + 1] for row in rows)
 
 
 def test_a_budget_that_is_too_small_says_how_to_go_on(store, tmp_path):

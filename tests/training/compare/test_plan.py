@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from random_stores import make_store
 
-from gnnfusion.errors import UsageError
+from gnnfusion.errors import MissingExtraError, UsageError
 from gnnfusion.training.compare.plan import (
     DROPOUTS,
     LR,
@@ -21,6 +21,26 @@ from gnnfusion.training.compare.plan import (
 from gnnfusion.training.config import TrainConfig
 
 BASE = TrainConfig(epochs=3, evidence=0.7, refit=True)
+
+
+def test_single_tasks_take_no_groups():
+    """The groups are of the settings that all share; a network a task has its own."""
+    store = make_store(tasks=("regression", "binary"), samples=12)
+    grouped = replace(BASE, network=replace(BASE.network, groups=(("t0", "t1"),)))
+    found, _ = candidates(store, grouped, ["average"], ["auto", "single"], ["static"])
+    groups = {c.name: c.config.network.groups for c in found}
+    assert groups == {"average+auto+static": (("t0", "t1"),), "average+single+static": ()}
+    with pytest.raises(UsageError, match="sharing 'single' has a group for every task"):
+        replace(grouped.network, sharing="single")
+
+
+def test_a_solver_that_is_missing_is_known_before_anything_is_trained(store, monkeypatch):
+    def missing(name, weights):
+        raise MissingExtraError("upgrad", "quadprog", "balancing")
+
+    monkeypatch.setattr("gnnfusion.training.compare.plan.make_balancer", missing)
+    with pytest.raises(UsageError, match=r"nothing is left to compare: .*quadprog"):
+        candidates(store, BASE, ["average"], ["auto"], ["upgrad"])
 
 
 @pytest.fixture(scope="module")
