@@ -30,7 +30,8 @@ Written by `python scripts/comparison_report.py` from the files of `scripts/comp
 what to make of it is in [results](results.md), how it is done in [comparing](comparing.md). Less is
 better: valid and test are the mean over tasks of the loss over that of always predicting the
 training mean. The difference is from the method that validation prefers, a 95 % interval over test
-rows and seeds; where it holds 0 the two cannot be told apart. Gain is over single-task training
+rows and seeds; a star says that the two can be told apart, counting how many methods are compared
+(Holm). Gain is over single-task training
 with graph fusion.
 """
 

@@ -54,6 +54,26 @@ def broken_off(store, folder, config, monkeypatch, place=(2, 2)) -> Run:
     return train(store, folder, config, logs=False)
 
 
+class WatchedSteps:
+    """What the gradients of every training step from here on are: finite, or the test fails."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.stalled: list[bool] = []  # by step: nothing has a gradient
+        self.reached: dict[str, bool] = {}  # by parameter: it ever had one
+        monkeypatch.setattr(
+            FusionModule, "on_before_optimizer_step", lambda module, _: self.look(module.network)
+        )
+
+    def look(self, network) -> None:
+        self.stalled.append(True)
+        for name, parameter in network.named_parameters():
+            if parameter.grad is not None:
+                assert parameter.grad.isfinite().all(), name
+                there = bool(parameter.grad.any())
+                self.reached[name] = self.reached.get(name, False) or there
+                self.stalled[-1] &= not there
+
+
 def same_when_broken_off(folder, config, monkeypatch) -> Run:
     """The unbroken run; one that was broken off must end with the same bytes."""
     store = small_store(folder / "store")

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from random_stores import make_network, make_store
-from small_runs import SPLIT, learnable, small_config, small_store
+from small_runs import SPLIT, WatchedSteps, learnable, small_config, small_store
 
 from gnnfusion import Modality, Schema, Task
 from gnnfusion.cli import main
@@ -27,13 +27,16 @@ TASKS = ("regression", "binary", "multiclass")
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_the_training_loss_falls(fusion):
+def test_the_training_loss_falls_and_no_step_stalls(fusion, monkeypatch):
+    steps = WatchedSteps(monkeypatch)
     network = NetworkConfig(width=8, heads=2, dropout=0.1, fusion=fusion)
     config = small_config(network=network, epochs=12, lr=0.02, patience=99)
     _, keeper = fit(learnable(), config, None)
     losses = [sum(row[f"train_{t}"] for t in ("t0", "t1", "t2")) for row in keeper.history]
     assert all(loss == loss for loss in losses)
     assert losses[-1] < 0.9 * losses[0]
+    assert steps.stalled
+    assert not any(steps.stalled)
 
 
 def test_a_fusion_without_task_nodes_trains_as_with_evidence_0():

@@ -8,7 +8,7 @@ import torch
 import yaml
 from outputs import run as outputs
 from outputs import with_tasks
-from small_runs import learnable, small_config, small_store
+from small_runs import WatchedSteps, learnable, small_config, small_store
 
 from gnnfusion.cli import main
 from gnnfusion.errors import UsageError
@@ -25,7 +25,8 @@ TASKS = ("t0", "t1", "t2")
     ("sharing", "fusion"),
     [(s, f) for s in SHARINGS for f in ("late", "concat", "gatv2") if refusal(s, f) is None],
 )
-def test_the_training_loss_falls(sharing, fusion):
+def test_the_training_loss_falls_and_no_step_stalls(sharing, fusion, monkeypatch):
+    steps = WatchedSteps(monkeypatch)
     network = NetworkConfig(
         width=8, heads=2, dropout=0.1, fusion=fusion, sharing=sharing, experts=2
     )
@@ -34,6 +35,8 @@ def test_the_training_loss_falls(sharing, fusion):
     losses = [sum(row[f"train_{t}"] for t in TASKS) for row in keeper.history]
     assert all(loss == loss for loss in losses)
     assert losses[-1] < 0.9 * losses[0]
+    assert steps.stalled
+    assert not any(steps.stalled)
 
 
 @pytest.mark.parametrize("fusion", ["concat", "gatv2"])
