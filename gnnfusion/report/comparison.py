@@ -54,7 +54,8 @@ def plot_comparison(result: Mapping[str, Any], path: str | Path) -> Path:
         right.plot([row["difference"]], [place], "o", color=colour, markersize=5,
                    markerfacecolor="white" if tie else colour)  # fmt: skip
     right.tick_params(labelleft=False)
-    label = f"difference from {names[0]}, 95 % interval\n(hollow: cannot be told apart, of so many)"
+    hollow = "(hollow: not apart after Holm's correction)"
+    label = f"difference from {names[0]}, 95 % interval\n{hollow}"
     right.set_xlabel(label, fontsize=8, color=INK)
     figure.suptitle(
         "methods, best on validation first", fontsize=10, color=INK, y=1 - 0.18 / height

@@ -62,7 +62,7 @@ def paired_difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
     ----------
     ours, theirs
         Shares of the test score ``[seeds, samples]``, of the same samples. Of one seed nothing is
-        known about other trainings, and what is said holds for this one alone.
+        known about other trainings: the interval is of these, and there is no p-value (NaN).
     """
     from scipy.stats import t
 
@@ -72,11 +72,13 @@ def paired_difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
     freedom = np.array([len(p) - 1 for p in parts])
     value, error = float(by_sample.mean()), float(np.sqrt(squares.sum()))
     if error == 0:  # every sample and seed says the same
-        return Difference(value, value, value, float(value == 0))
-    degrees = squares.sum() ** 2 / (squares**2 / freedom).sum()
-    half = error * float(t.ppf(0.975, degrees))
-    p_value = 2 * float(t.sf(abs(value) / error, degrees))
-    return Difference(value, value - half, value + half, p_value)
+        half, p_value = 0.0, float(value == 0)
+    else:
+        degrees = squares.sum() ** 2 / (squares**2 / freedom).sum()
+        half = error * float(t.ppf(0.975, degrees))
+        p_value = 2 * float(t.sf(abs(value) / error, degrees))
+    several = len(ours) > 1 and len(theirs) > 1
+    return Difference(value, value - half, value + half, p_value if several else float("nan"))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -170,6 +172,8 @@ def verdict(rows: Sequence[Mapping[str, Any]], baselines: Mapping[str, Mapping[s
             f"; {len(ties)} of {len(others)} other methods cannot be told apart from it on these "
             f"test rows and seeds ({_listed(ties)})"
         )
+        if best["seeds"] == 1:
+            text += ", for one seed each says nothing of other trainings"
     elif others and not better:
         text += ", and no other method comes within its error"
     for name, reader in baselines.items():

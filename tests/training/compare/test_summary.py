@@ -63,7 +63,9 @@ def test_a_real_difference_is_found_and_one_seed_speaks_of_its_rows_alone():
     one = paired_difference(*rows[:, :1])
     assert wide.high - wide.low > 2 * (one.high - one.low)
     assert paired_difference(rows[0] + 20, rows[0]).p_value < 0.001
-    assert paired_difference(rows[0, :1], rows[0, :1]) == (0, 0, 0, 1)
+    assert np.isnan(one.p_value)
+    assert paired_difference(rows[0], rows[0])[:3] != (0, 0, 0)  # seeds differ, if not here
+    assert paired_difference(np.ones((2, 5)), np.ones((2, 5))) == (0, 0, 0, 1)
 
 
 def test_p_values_are_adjusted_as_by_holm():
@@ -117,6 +119,10 @@ def test_the_verdict_is_honest_about_ties_and_losses(second, simple, words):
 def test_of_many_equal_methods_none_is_called_better_or_worse():
     """The one that is told apart at 5 % where eight are compared is likely luck."""
     rng = np.random.default_rng(4)
+    rows = rng.random(50)
+    alone = summarize(TASKS, {"a": [trial(0, rows, 1, 1)], "b": [trial(1, rows + 9, 1, 1)]}, {}, "")
+    assert "one seed each says nothing of other trainings" in alone["verdict"]
+    assert not alone["methods"][1]["apart"]
     claims = 0
     for _ in range(100):
         rows = rng.standard_normal(100)
