@@ -172,7 +172,8 @@ def planted_arrays(preset: str = "planted_v1", seed: int = 0, **overrides: Any) 
         features[~present[:, m]] = 0
         x[f"m{m}"] = features
 
-    mask = _labelled(spec, split, _stream(seed, 5))
+    # Test rows have all labels, so that whatever is trained can be scored.
+    mask = label_mask(spec, rows, _stream(seed, 5)) | (split == 2)[:, None]
     signal = z @ loadings.T
     y = {}
     for t, factors in enumerate(spec.tasks):
@@ -272,17 +273,17 @@ def _present(spec: PlantedSpec, rows: int, rng: np.random.Generator) -> np.ndarr
     return present
 
 
-def _labelled(spec: PlantedSpec, split: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Which labels are known, bool ``[S, T]``."""
-    rows, tasks = len(split), len(spec.tasks)
+def label_mask(spec: PlantedSpec, rows: int, rng: np.random.Generator) -> np.ndarray:
+    """Which labels of so many rows the pattern leaves known, bool ``[rows, T]``."""
+    tasks = len(spec.tasks)
     if spec.label_pattern == "disjoint":
         # A shuffled deck, so that every task gets the same number of rows.
-        labelled = np.arange(tasks) == (rng.permutation(rows) % tasks)[:, None]
+        known: np.ndarray = np.arange(tasks) == (rng.permutation(rows) % tasks)[:, None]
     elif spec.label_pattern == "rows":
-        labelled = np.repeat(rng.random((rows, 1)) >= spec.label_missing, tasks, axis=1)
+        known = np.repeat(rng.random((rows, 1)) >= spec.label_missing, tasks, axis=1)
     else:
-        labelled = rng.random((rows, tasks)) >= spec.label_missing
-    return labelled | (split == 2)[:, None]
+        known = rng.random((rows, tasks)) >= spec.label_missing
+    return known
 
 
 def _truth(

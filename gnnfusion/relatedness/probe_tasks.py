@@ -133,7 +133,8 @@ def probe(
     """Train a run once more with added tasks, and see where a method puts them.
 
     The training is kept in ``probe/`` of the run folder (``probe_training/`` for methods that
-    measure on the way), without groups of tasks: an added one would be in none.
+    measure on the way), in a folder for each seed of the added tasks, and without groups of tasks:
+    an added one would be in none.
 
     Parameters
     ----------
@@ -154,21 +155,23 @@ def probe(
     if method in SHOWING:
         run.check_reads_labels()  # before the training, not after it
     store, tasks = with_probe_tasks(run.store(), seed)
-    rows = measured_rows(store, method, splits)
+    rows = measured_rows(store, method, splits, run.config.refit)
     if needs == "labels":
         return ProbeReport(estimate(method, None, store, rows, seed), tasks)
-    probed = _trained(run, store, needs == "training", device, progress)
+    probed = _trained(run, store, needs == "training", seed, device, progress)
     return ProbeReport(estimate_run(probed, store, method, rows, seed, device, progress), tasks)
 
 
-def _trained(run: Run, store: GraphStore, measured: bool, device: str, progress: bool) -> Run:
+def _trained(
+    run: Run, store: GraphStore, measured: bool, seed: int, device: str, progress: bool
+) -> Run:
     from gnnfusion.training.fit import train  # not at the top: it imports Lightning
 
     config = replace(run.config, device=device, network=replace(run.config.network, groups=()))
     if measured:
         config = replace(config, log_interference=probe_interval(len(store.schema.tasks)))
     folder = run.path / ("probe_training" if measured else "probe")
-    return train(store, folder, config, progress=progress, logs=False)
+    return train(store, folder / f"seed{seed}", config, progress=progress, logs=False)
 
 
 # -- the view ---------------------------------------------------------------------------------

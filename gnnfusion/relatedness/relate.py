@@ -57,8 +57,9 @@ def relate(
         beyond the features. ``transfer`` is measured by many trainings instead: see
         `gnnfusion.relatedness.estimators.transfer.transfer_of`, which returns more than the graph.
     splits
-        Rows to measure on; by default valid and test, which the network has not learned from, and
-        for ``labels``, which uses no network, all. Not for methods that measure in training.
+        Rows to measure on; by default those that the network has not learned from (valid and test,
+        or test alone where it was refitted on valid), and for ``labels``, which uses no network,
+        all. Not for methods that measure in training.
     retrainings
         Train the run again with so many other seeds (kept in ``retrained/`` of the run folder),
         for the interval over retraining; 0 leaves it out. Not for ``labels`` and ``transfer``.
@@ -100,10 +101,10 @@ def relate(
     store = run.store()
     if len(store.schema.tasks) < 2:
         raise UsageError("a task graph needs at least two tasks")
-    rows = measured_rows(store, method, splits)
+    rows = measured_rows(store, method, splits, run.config.refit)
     graph = estimate_run(run, store, method, rows, seed, device, progress)
     if retrainings:
-        runs = retrained(run, store, retrainings, progress=progress)
+        runs = retrained(run, store, retrainings, device, progress)
         values = [estimate_run(r, store, method, rows, seed, device, progress).value for r in runs]
         graph = replace(graph, retrained=np.stack([graph.value, *values]))
     return _controlled(graph, run, store, rows, seed, device) if controls else graph
@@ -116,8 +117,10 @@ def graph_of_transfer(measured: Transfer) -> TaskGraph:
     return replace(graph, controls=seed_agreement(graph.retrained))
 
 
-def measured_rows(store: GraphStore, method: str, splits: tuple[str, ...] | None) -> Tensor:
-    """Rows that a method reads; see `relate`.
+def measured_rows(
+    store: GraphStore, method: str, splits: tuple[str, ...] | None, refit: bool
+) -> Tensor:
+    """Rows that a method reads of a run, refitted on its validation rows or not; see `relate`.
 
     Raises
     ------
@@ -126,7 +129,7 @@ def measured_rows(store: GraphStore, method: str, splits: tuple[str, ...] | None
     """
     needs = METHODS[method].needs
     if splits is None:
-        splits = SPLITS if needs == "labels" else HELD_OUT
+        splits = SPLITS if needs == "labels" else ("test",) if refit else HELD_OUT
     if not splits:  # of which `rows` would make all, the training rows among them
         raise UsageError("no split is named to measure on; name valid, test or both")
     rows = store.rows(*splits)
@@ -169,7 +172,7 @@ def estimate_run(
     if method == "combined":
         return _combined(run.network(device), store, rows, seed)
     if ESTIMATORS[method].needs == "training":
-        return estimate(method, None, store, rows, seed, probes_of(run, store, progress=progress))
+        return estimate(method, None, store, rows, seed, probes_of(run, store, device, progress))
     return estimate(method, run.network(device), store, rows, seed)
 
 
@@ -200,7 +203,7 @@ def _combined(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int
     return combine(estimable(graphs))
 
 
-def probes_of(run: Run, store: GraphStore, *, progress: bool = False) -> Probes:
+def probes_of(run: Run, store: GraphStore, device: str, progress: bool = False) -> Probes:
     """What was measured during the run's training.
 
     A run that was trained without `log_interference` is trained once more, from the same seed and
@@ -211,20 +214,22 @@ def probes_of(run: Run, store: GraphStore, *, progress: bool = False) -> Probes:
     path = run.path / FILE
     if not path.is_file():
         every = probe_interval(len(store.schema.tasks))
-        config: TrainConfig = replace(run.config, log_interference=every)
+        config: TrainConfig = replace(run.config, log_interference=every, device=device)
         _, keeper = fit(store, config, None, progress=progress)
         Probes.of(keeper.probes).save(path)
     return Probes.load(path)
 
 
-def retrained(run: Run, store: GraphStore, count: int, *, progress: bool = False) -> list[Run]:
+def retrained(
+    run: Run, store: GraphStore, count: int, device: str, progress: bool = False
+) -> list[Run]:
     """The run's training with `count` other seeds; done once and kept, so it resumes."""
     from gnnfusion.training.fit import train
 
     seeds = [run.config.seed + n + 1 for n in range(count)]
     return [
         train(
-            store, run.path / "retrained" / f"seed{seed}", replace(run.config, seed=seed),
-            progress=progress, logs=False,
+            store, run.path / "retrained" / f"seed{seed}",
+            replace(run.config, seed=seed, device=device), progress=progress, logs=False,
         ) for seed in seeds
     ]  # fmt: skip

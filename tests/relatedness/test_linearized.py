@@ -72,6 +72,16 @@ def test_measuring_leaves_the_weights_as_they_were(store):
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
 
 
+def test_tasks_that_share_nothing_gain_nothing_of_each_other(store):
+    """A network a task: what one does is nothing to another, in a group of any size."""
+    network = make_network(store, sharing="single")
+    members = np.array([[1, 0, 0, 1], [1, 1, 1, 0], [1, 1, 1, 1]], dtype=bool)
+    found = gains(network, store, store.rows("valid"), members)
+    np.testing.assert_allclose(found[members], 0, atol=1e-6)
+    together = gains(make_network(store), store, store.rows("valid"), members)
+    assert np.nanmax(np.abs(together)) > 1e-4
+
+
 def test_a_group_of_one_gains_nothing_and_outsiders_have_no_value(store):
     members = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]], dtype=bool)
     found = gains(make_network(store), store, store.rows("valid"), members)

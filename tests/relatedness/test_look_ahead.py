@@ -90,6 +90,18 @@ def test_graphs_are_means_over_steps_with_both(store):
     assert list(graph.intervals) == ["over the training's steps"]
 
 
+def test_a_step_without_loss_is_left_out(store):
+    """Nothing is a share of 0; one such step would make all values of its target infinite."""
+    found = probed(store)
+    found.loss[0, 1] = 0
+    for make in (estimate, estimate_first_order):
+        graph = make(found, store.schema, 0)
+        assert np.isfinite(graph.value[0, 1])
+        assert np.isfinite(graph.low[0, 1])
+        assert graph.n[0, 1] < graph.n[1, 0] + 2
+    assert estimate(found, store.schema, 0).n[0, 1] == np.isfinite(look_ahead(found)[:, 0, 1]).sum()
+
+
 def test_few_steps_have_no_interval(store):
     found = probed(store)
     few = Probes(*(each[:4] for each in vars(found).values()))

@@ -110,10 +110,12 @@ def test_a_run_is_probed_once_and_kept(tmp_path, monkeypatch):
     report.to_json(tmp_path / "p.json")
     written = json.loads((tmp_path / "p.json").read_text())
     assert [t["kind"] for t in written["tasks"]] == [t.kind for t in report.tasks]
-    before = (run.path / "probe" / "model.safetensors").stat().st_mtime_ns
+    before = (run.path / "probe" / "seed0" / "model.safetensors").stat().st_mtime_ns
     again = probe(run, "evidence", device="cpu")
     assert again.graph.tasks == report.graph.tasks
-    assert (run.path / "probe" / "model.safetensors").stat().st_mtime_ns == before
+    assert (run.path / "probe" / "seed0" / "model.safetensors").stat().st_mtime_ns == before
+    other = probe(run, "cka", device="cpu", seed=1)  # other added tasks, beside those
+    assert not np.array_equal(other.graph.value, report.graph.value)
     ahead = probe(run, "look_ahead", device="cpu")
     assert np.isfinite(ahead.graph.value).any()
     monkeypatch.setattr(probe_tasks, "_trained", None)  # labels train nothing

@@ -1,16 +1,20 @@
 """One run, every method: each answers its question, or says in a sentence why it cannot."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from small_runs import small_config, small_store
 
 from gnnfusion.errors import UsageError
+from gnnfusion.graphs.store import GraphStore
 from gnnfusion.relatedness.estimators import ESTIMATORS, METHODS
 from gnnfusion.relatedness.relate import relate
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.fit import train
+from gnnfusion.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +93,33 @@ def test_retraining_gives_its_interval_and_is_kept(folder):
     assert sorted(p.name for p in (folder / "run" / "retrained").iterdir()) == ["seed1", "seed2"]
     again = relate(folder / "run" / "retrained" / "seed2", "cka", device="cpu")
     np.testing.assert_allclose(graph.retrained[2], again.value)
+
+
+def test_of_a_refitted_run_the_validation_rows_are_not_read(folder):
+    """It has learned from them; `labels` uses no network and reads all."""
+    run = train(
+        GraphStore.open(folder / "store"), folder / "refitted", small_config(epochs=1, refit=True),
+        logs=False,
+    )  # fmt: skip
+    for method in ("evidence", "residuals", "cka", "labels"):
+        graph = relate(run, method, device="cpu", controls=False)
+        split = ("train", "valid", "test") if method == "labels" else ("test",)
+        again = relate(run, method, splits=split, device="cpu", controls=False)
+        np.testing.assert_array_equal(graph.value, again.value)
+    assert graph.n.max() > 15 >= relate(run, "cka", device="cpu", controls=False).n.max()
+
+
+def test_what_relate_trains_is_trained_on_the_device_that_is_asked_for(folder):
+    """A run of a GPU is read on a machine without one."""
+    run = Run.load(folder / "run")
+    settings = yaml.safe_load((run.path / "config.yaml").read_text())
+    elsewhere = folder / "elsewhere"
+    shutil.copytree(run.path, elsewhere, ignore=shutil.ignore_patterns("retrained", "probe*"))
+    text = yaml.safe_dump({**settings, "device": "cuda", "store": "../store"})
+    (elsewhere / "config.yaml").write_text(text)
+    for method, more in (("look_ahead", {}), ("cka", {"retrainings": 1})):
+        graph = relate(elsewhere, method, device="cpu", controls=False, **more)
+        assert np.isfinite(graph.value[0, 1])
 
 
 def test_other_rows_give_other_sizes(folder):

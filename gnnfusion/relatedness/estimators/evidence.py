@@ -11,8 +11,9 @@ that alone lowers its loss. So the p-value is not of the fall against nothing kn
 against a label drawn from what the network predicts for task i (`draw_labels`), which under the
 null serves as well as the true one (the conditional randomization test of Candès et al.,
 arXiv:1610.02351): a one-sided sign-flip test of the paired differences, over the mean of `TOLD`
-draws. Shuffled labels would not do, for they contradict the features. The test holds as far as
-the network predicts task i rightly.
+draws; where the loss does not fall, it is 1. Shuffled labels would not do, for they contradict the
+features. The test holds as far as the network predicts task i rightly: what it makes too little of
+in the features is then told by the label, and counts.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def estimate(
     for matrix, each in zip((value, low, high), gains, strict=True):
         matrix[sources, targets] = each
     p_value[sources, targets] = flip_tests(against, knew, rng)
+    p_value[value <= 0] = 1.0  # a label that misleads is no finding, if a drawn one misleads more
     return TaskGraph(
         tasks=tasks,
         method="evidence",
@@ -134,9 +136,17 @@ def _draw_class(out: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.
 
     if len(np.unique(y)) < 2:
         return y
-    model = LogisticRegression(max_iter=500).fit(out, y)
-    drawn: np.ndarray = model.classes_[_places(model.predict_proba(out), rng)]
+    z = _standardized(out)
+    model = LogisticRegression(max_iter=500).fit(z, y)
+    drawn: np.ndarray = model.classes_[_places(model.predict_proba(z), rng)]
     return drawn
+
+
+def _standardized(out: np.ndarray) -> np.ndarray:
+    """Outputs of mean 0 and spread 1: small ones would be lost to the ridge of what reads them."""
+    spread = out.std(0)
+    found: np.ndarray = (out - out.mean(0)) / np.where(spread > 0, spread, 1.0)
+    return found
 
 
 def _draw_sets(out: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -152,9 +162,7 @@ def _draw_sets(out: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.n
     sets, place, times = np.unique(y, axis=0, return_inverse=True, return_counts=True)
     if len(sets) < 2:
         return y
-    spread = out.std(0)
-    z = (out - out.mean(0)) / np.where(spread > 0, spread, 1.0)
-    z = np.column_stack([np.ones(len(z)), z])
+    z = np.column_stack([np.ones(len(out)), _standardized(out)])
     known = sets.astype(np.float64)
 
     def log_chances(weights: np.ndarray) -> np.ndarray:

@@ -85,6 +85,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         for (i, j), number in zip(pairs, each, strict=True):
             matrix[i, j] = number
     value, low, high, p_value = matrices
+    p_value[value <= 0] = 1.0  # as in evidence
     return TaskGraph(
         tasks=tasks,
         method="evidence_given_others",

@@ -8,10 +8,10 @@ in w a loss is a quadratic with the Gauss-Newton matrix :math:`A_t = E[\Phi_t^\t
 the slope :math:`c_t = E[\Phi_t^\top \nabla \ell]`, so that training on the tasks S is solving a
 small linear system,
 
-.. math:: w_S = -\Bigl(\tfrac{1}{|S|} \sum_{t \in S} A_t + \lambda I\Bigr)^{-1}
-                \tfrac{1}{|S|} \sum_{t \in S} c_t
+.. math:: w_S = -\Bigl(\sum_{t \in S} A_t + \lambda I\Bigr)^{-1} \sum_{t \in S} c_t
 
-and the held-out loss :math:`L_j(w_S)` is read off held-out rows. The value of (i, j) is
+(sums: a mean would hold tasks that have nothing in common to a stricter :math:`\lambda` together
+than alone), and the loss :math:`L_j(w_S)` is read off held-out rows. The value of (i, j) is
 :math:`(L_j(w_{\{j\}}) - L_j(w_{\{i, j\}})) / L_j(0)`; `gains` does the same for any groups. After
 Li et al. (arXiv:2409.06091), who project gradients of single samples at random and refit a linear
 model per subset; in place of the projection stands the subspace. :math:`\lambda` is the one of
@@ -104,8 +104,8 @@ def gains(
     scale = max(float(np.nanmean(np.einsum("tkk->tk", curve))), 1e-12)
 
     def loss_of(group: np.ndarray, ridge: float) -> np.ndarray:
-        matrix = curve[group].mean(0) + ridge * scale * np.eye(len(basis))
-        w = -np.linalg.solve(matrix, slope[group].mean(0))
+        matrix = curve[group].sum(0) + ridge * scale * np.eye(len(basis))
+        w = -np.linalg.solve(matrix, slope[group].sum(0))
         after: np.ndarray = loss + held_slope @ w + 0.5 * np.einsum("tkl,k,l->t", held_curve, w, w)
         return after
 
