@@ -71,6 +71,7 @@ def graphs_of(
     parts = estimable({m: graphs[m] for m in SINGLE_TRAINING if m in graphs})
     if parts:
         graphs["combined"] = combine(parts)
+        seconds["combined"] = sum(took[m] for m in parts)
     return graphs, seconds, data.truth
 
 
@@ -147,11 +148,13 @@ def duplicate_first(graph: TaskGraph, truth: Mapping[str, Any]) -> bool:
     return bool(np.all(found))
 
 
-def noise_is_clean(graph: TaskGraph, truth: Mapping[str, Any]) -> bool:
-    """Whether no kept edge touches a task that is noise."""
+def noise_is_clean(graph: TaskGraph, truth: Mapping[str, Any]) -> float:
+    """1 if no kept edge touches a task that is noise, else 0; NaN of a method that keeps none."""
+    if not graph.tested:
+        return float("nan")
     noise = [graph.tasks.index(t) for t in truth["noise_tasks"]]
     kept = graph.significant
-    return not (kept[noise].any() or kept[:, noise].any())
+    return float(not (kept[noise].any() or kept[:, noise].any()))
 
 
 def main() -> None:
