@@ -21,7 +21,8 @@ WIDEST = 256  # columns that boosting reads; wider features go through their pri
 def pooled(store: GraphStore, modalities: tuple[str, ...] = ()) -> np.ndarray:
     """Features ``[S, D]``: the mean over each modality's nodes, and whether it is there.
 
-    Cells of a table are columns of their own (categories one-hot), words are counted.
+    Cells of a table are columns of their own (categories one-hot), and so are all numbers of arrays
+    that have the same number of nodes wherever they are; words are counted.
 
     Parameters
     ----------
@@ -44,6 +45,13 @@ def pooled(store: GraphStore, modalities: tuple[str, ...] = ()) -> np.ndarray:
         else:
             flat = nodes.x.flatten(1).float()
         counts = nodes.ptr.diff().unsqueeze(1)
+        there = counts[:, 0] > 0
+        places = counts[there].unique()
+        if store.schema.modality(name).kind == "array" and len(places) == 1:
+            in_place = torch.zeros(len(store), int(places) * flat.shape[1])
+            in_place[there] = flat.reshape(int(there.sum()), -1)
+            columns += [in_place, there.float().unsqueeze(1)]
+            continue
         total = torch.zeros(len(store), flat.shape[1]).index_add_(0, owners(nodes.ptr), flat)
         columns += [total if tabular else total / counts.clamp_min(1), (counts > 0).float()]
     return torch.cat(columns, 1).numpy()

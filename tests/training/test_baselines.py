@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from gnnfusion import GraphStore, Modality, Schema, Split, Task, build
+from gnnfusion.graphs.arrays import store_from_arrays
 from gnnfusion.graphs.views import with_split
 from gnnfusion.training.baselines import _reader, baseline, pooled
 
@@ -24,6 +25,23 @@ def test_features_are_means_over_nodes_and_say_what_is_missing():
         mean = own.mean(0) if len(own) else torch.zeros(own.shape[1])
         np.testing.assert_allclose(found[row, :-1], mean, atol=1e-6)
         assert found[row, -1] == (len(own) > 0)
+
+
+def test_arrays_with_as_many_nodes_everywhere_keep_them_apart():
+    """A mean over nodes would lose which of them says what."""
+    x = np.random.default_rng(0).standard_normal((5, 3, 2)).astype(np.float32)
+    nodes = [value if row != 2 else value[:0] for row, value in enumerate(x)]
+    schema = Schema(
+        modalities=(Modality(name="m", kind="array", columns=("m",)),),
+        tasks=(Task(name="t", kind="regression"),),
+    )
+    store = store_from_arrays(schema, {"m": nodes}, {"t": np.arange(5.0)}, split=np.zeros(5, int))
+    expected = x.reshape(5, 6)
+    expected[2] = 0
+    np.testing.assert_array_equal(pooled(store), np.column_stack([expected, [1, 1, 0, 1, 1]]))
+    nodes[3] = nodes[3][:2]
+    store = store_from_arrays(schema, {"m": nodes}, {"t": np.arange(5.0)}, split=np.zeros(5, int))
+    assert pooled(store).shape == (5, 3)
 
 
 @pytest.fixture(scope="module")
