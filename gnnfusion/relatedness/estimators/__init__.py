@@ -42,6 +42,9 @@ class Estimator(Method):
         return asks and self.family != "ablation"
 
 
+BEYOND = "what the network makes too little of in the features counts as told by the label"
+"""What is to be said with findings of methods that ask for more than the features tell."""
+
 ARXIV, DOI = "https://arxiv.org/abs", "https://doi.org"
 
 # Name, module, family, question, needs, summary, reference.

@@ -28,6 +28,7 @@ from torch import Tensor
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.store_file import Overlay
 from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.relatedness.estimators import BEYOND
 from gnnfusion.relatedness.paired import flip_tests, paired_gains
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import losses_of, outputs
@@ -90,6 +91,7 @@ def estimate(
         p_value=p_value,
         n=both.sum(1),
         derived=kin & ~np.eye(count, dtype=bool),
+        notes=(BEYOND,),
     )
 
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
-from gnnfusion.relatedness.estimators import INFORMS
+from gnnfusion.relatedness.estimators import BEYOND, INFORMS
 from gnnfusion.relatedness.estimators.evidence import draw_labels
 from gnnfusion.relatedness.paired import flip_tests, paired_gains
 from gnnfusion.relatedness.task_graph import TaskGraph
@@ -97,4 +97,5 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         n=masks.T.astype(int) @ masks.astype(int),
         derived=kin.numpy() & ~np.eye(count, dtype=bool),
         unit="share of j's loss with nothing known",
+        notes=(BEYOND,),
     )

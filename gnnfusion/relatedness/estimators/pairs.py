@@ -30,12 +30,13 @@ def graph_of_pairs(
     draws: int,
     fewest: int,
     unit: str = "",
+    notes: tuple[str, ...] = (),
 ) -> TaskGraph:
     """Measure every pair of tasks that are no kin.
 
     Parameters
     ----------
-    method, question, unit
+    method, question, unit, notes
         Of the task graph.
     store, rows
         Samples.
@@ -84,6 +85,7 @@ def graph_of_pairs(
         derived=kin & ~np.eye(count, dtype=bool),
         symmetric=True,
         unit=unit,
+        notes=notes,
     )
 
 

@@ -34,7 +34,7 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.readout import Head
 from gnnfusion.relatedness.alignment import aligned, aligned_without
-from gnnfusion.relatedness.estimators import INFORMS
+from gnnfusion.relatedness.estimators import BEYOND, INFORMS
 from gnnfusion.relatedness.estimators.pairs import Found, folded, graph_of_pairs
 from gnnfusion.relatedness.intervals import square_interval
 from gnnfusion.relatedness.monte_carlo import pieces
@@ -61,7 +61,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
 
     return graph_of_pairs(
         "residuals", INFORMS, store, rows, seed, measure, null, draws=FLIPS, fewest=FEWEST,
-        unit="association of residuals",
+        unit="association of residuals", notes=(BEYOND,),
     )  # fmt: skip
 
 
