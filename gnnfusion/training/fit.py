@@ -188,11 +188,12 @@ def _prepare(out: Path, store: GraphStore, config: TrainConfig) -> None:
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} exists and is no run folder; name another folder")
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "features.json", features_of(store))
+    features = features_of(store)
+    write_json(out / "features.json", features)
     store.schema.to_yaml(out / "schema.yaml")
-    place = {"data": data_of(store)}
+    place = {}
     # A view is not what lies in its store's folder, so the run must not be judged by that.
-    if store.path is not None and data_of(GraphStore.open(store.path)) == place["data"]:
+    if store.path is not None and data_of(GraphStore.open(store.path)) == features["data"]:
         place["store"] = os.path.relpath(store.path, out)
     # Written last: a folder with config.yaml is complete enough to resume.
     text = yaml.safe_dump({**plain, **place}, sort_keys=False)

@@ -24,16 +24,15 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 INTERFERENCE = "interference.csv"
-PLACE = ("store", "data")  # what config.yaml holds beside settings: the store's folder and digest
 
 
 @dataclass(frozen=True)
 class Run:
     """A finished training run.
 
-    ``config.yaml`` (settings, store and its digest), ``schema.yaml``, ``features.json`` (what
-    extractors were fitted to, classes), ``model.safetensors``, ``metrics.json``, ``history.csv``,
-    ``README.md``.
+    ``config.yaml`` (settings, store), ``schema.yaml``, ``features.json`` (what extractors were
+    fitted to, classes, the digest of the data), ``model.safetensors``, ``metrics.json``,
+    ``history.csv``, ``README.md``.
 
     Parameters
     ----------
@@ -69,7 +68,7 @@ class Run:
     @property
     def config(self) -> TrainConfig:
         """Settings of the training."""
-        return TrainConfig.from_dict({k: v for k, v in self.settings.items() if k not in PLACE})
+        return TrainConfig.from_dict({k: v for k, v in self.settings.items() if k != "store"})
 
     @cached_property
     def schema(self) -> Schema:
@@ -180,8 +179,9 @@ class Run:
 
 
 def features_of(store: GraphStore) -> dict[str, Any]:
-    """What of a store's meta a run keeps: extractors, classes, and the digest of its inputs."""
-    return {k: store.meta.get(k) for k in ("modalities", "tasks", "inputs")}
+    """What a run keeps of a store: extractors, classes, and digests of inputs and of all data."""
+    kept = {k: store.meta.get(k) for k in ("modalities", "tasks", "inputs")}
+    return {**kept, "data": data_of(store)}
 
 
 def data_of(store: GraphStore) -> str:
@@ -197,6 +197,5 @@ def check_same_store(run: Path, store: GraphStore) -> None:
     if Schema.from_yaml(run / "schema.yaml") != store.schema:
         raise UsageError(f"{run} holds a run of another schema; name another folder")
     before = json.loads((run / "features.json").read_text())
-    same = before == json.loads(json.dumps(features_of(store)))
-    if not same or Run(run).settings.get("data") != data_of(store):
+    if before != json.loads(json.dumps(features_of(store))):
         raise UsageError(f"{run} holds a run on other data; name another folder")
