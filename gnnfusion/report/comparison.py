@@ -55,7 +55,7 @@ def plot_comparison(result: Mapping[str, Any], path: str | Path) -> Path:
                    markerfacecolor="white" if tie else colour)  # fmt: skip
     right.tick_params(labelleft=False)
     hollow = "(hollow: not apart after Holm's correction)"
-    label = f"difference from {names[0]}, 95 % interval\n{hollow}"
+    label = f"difference from the first, 95 % interval\n{hollow}"
     right.set_xlabel(label, fontsize=8, color=INK)
     figure.suptitle(
         "methods, best on validation first", fontsize=10, color=INK, y=1 - 0.18 / height
