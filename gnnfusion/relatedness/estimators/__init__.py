@@ -57,7 +57,7 @@ _TABLE = (
      "correlation of what the network leaves open in both tasks", f"{ARXIV}/1804.07203"),
     ("labels", "labels", "labels", TOGETHER, "labels",
      "rank correlation of the labels, or their information on its scale",
-     f"{DOI}/10.1016/S0019-9958(57)90116-X"),
+     f"{DOI}/10.1016/S0019-9958%2857%2990116-X"),
     ("gradient", "gradient", "gradient", HELPS, "network",
      "mean absolute cosine of the tasks' gradients on held-out batches", f"{ARXIV}/2001.06782"),
     ("look_ahead", "look_ahead", "gradient", HELPS, "training",

@@ -59,10 +59,12 @@ def test_all_tasks_in_one_group_are_one_network_and_groups_of_one_are_single(sto
         assert all(torch.equal(a[t], b[t]) for t in every)
 
 
-def test_single_is_single_whatever_the_groups(store):
-    network = make_network(store, sharing="single", groups=GROUPS)
+def test_single_tasks_have_a_network_each_and_take_no_groups(store):
+    network = make_network(store, sharing="single")
     assert set(network.networks) == {"t0", "t1", "t2"}
     assert not network.reads_labels
+    with pytest.raises(UsageError, match="'single' has a group for every task; leave out the gr"):
+        make_network(store, sharing="single", groups=GROUPS)
 
 
 def test_names_of_parameters_do_not_depend_on_the_order_of_groups_or_tasks(store):
