@@ -113,6 +113,9 @@ def test_a_folder_of_before_there_was_a_choice_is_its_run(tmp_path):
     for name in ("sharing", "experts", "levels"):
         del values["network"][name]
     path.write_text(yaml.safe_dump(values))
+    features = json.loads((tmp_path / "run/features.json").read_text())
+    del features["data"]
+    (tmp_path / "run/features.json").write_text(json.dumps(features))
     assert train(store, tmp_path / "run", small_config(epochs=1), logs=False) == run
     assert Run.load(tmp_path / "run").network("cpu").reads_labels
     network = NetworkConfig(width=8, heads=2, sharing="hard")
