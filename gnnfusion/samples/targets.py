@@ -204,17 +204,17 @@ def _check_training(task: Task, targets: Targets, split: np.ndarray) -> None:
             f"task {task.name!r} has no label in training rows (column {columns}); "
             "label some or leave the task out"
         )
-    if task.kind in CLASS_KINDS and len(np.unique(targets.values[rows])) == 1:
-        only = targets.classes[int(targets.values[rows][0])]
+    values = targets.values[rows]
+    if task.kind != "multilabel" and not np.ptp(values, axis=0).any():
+        of_classes = task.kind in CLASS_KINDS
+        only = (
+            repr(targets.classes[int(values[0])]) if of_classes
+            else ", ".join(f"{v:g}" for v in values[0])
+        )  # fmt: skip
         raise DataError(
-            f"task {task.name!r} has one class in training rows ({only!r}, column {columns}); "
-            "there is nothing to learn, so add others or leave the task out"
-        )
-    if task.kind == "regression" and not np.ptp(targets.values[rows], axis=0).any():
-        only = ", ".join(f"{v:g}" for v in targets.values[rows][0])
-        raise DataError(
-            f"task {task.name!r} has one value in training rows ({only}, column {columns}); "
-            "there is nothing to learn, so add others or leave the task out"
+            f"task {task.name!r} has one {'class' if of_classes else 'value'} in training rows "
+            f"({only}, column {columns}); there is nothing to learn, so add others or leave the "
+            "task out"
         )
 
 

@@ -15,6 +15,7 @@ from gnnfusion.relatedness.estimators.labels import (
     _adjusted,
     _resampled,
     _squares_without,
+    _table,
     association,
     estimate,
     reached,
@@ -148,7 +149,7 @@ def test_squares_without_each_row(seed, classes):
     for n in range(15):
         rest = np.delete(a, n), np.delete(b, n)
         expected.append(coefficient(*rest, adjusted=False) ** 2 if most(*rest) > 0 else 0)
-    np.testing.assert_allclose(_squares_without(a, b), expected, atol=1e-9)
+    np.testing.assert_allclose(_squares_without(a, b, _table(a, b)), expected, atol=1e-9)
 
 
 def test_unrelated_labels_have_what_they_would_have_on_average_over_permutations():

@@ -94,8 +94,9 @@ def with_interval(
     if ranks:
         ends = np.quantile(_resampled(a, b, rng), [0.025, 0.975])
         return float(_correlation(a[None], b[None])[0]), *folded(ends)
-    found = float(np.sqrt(_square(*_adjusted(_table(a, b)))))
-    low, high = _interval(a, b)
+    table = _table(a, b)
+    found = float(np.sqrt(_square(*_adjusted(table))))
+    low, high = _interval(a, b, table)
     return found, float(np.minimum(found, low)), float(np.maximum(found, high))
 
 
@@ -144,8 +145,8 @@ def _resampled(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> np.nda
     return np.concatenate([_signed(a[some], b[some]) for some in picks])
 
 
-def _interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    r"""95 % interval of the coefficient of codes; the value itself may lie outside.
+def _interval(a: np.ndarray, b: np.ndarray, table: np.ndarray) -> tuple[float, float]:
+    r"""95 % interval of the coefficient of codes and their table; the value may lie outside.
 
     It is that of :math:`r^2` with I in place of I', for `square_interval` takes off itself what
     chance adds, and a value set to 0 would have no spread. As :math:`r^2` is skewed near 1, it goes
@@ -160,14 +161,13 @@ def _interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     truth in 80 to 90 %. It also is too narrow where a cell that is rare, though possible, is empty:
     of labels that tell each other without fail it is 1 to 1.
     """
-    table = _table(a, b)
     if table.sum(1).min() * table.sum(0).min() < FEWEST_EXPECTED * len(a):
         return float("nan"), float("nan")
     classes = min(table.shape)
     if classes == 1:
         return 0.0, 0.0
     reach, most = 1 - classes**-2.0, 2 * np.log(classes)
-    squares = np.append(_squares_without(a, b), _square(*_plain(table)))
+    squares = np.append(_squares_without(a, b, table), _square(*_plain(table)))
     shares = -np.log1p(-reach * squares) / most
     ends = np.array(square_interval(float(shares[-1]), shares[:-1]))
     low, high = np.sqrt(np.clip(-np.expm1(-most * ends) / reach, 0, 1))
@@ -211,10 +211,9 @@ def _square(information: np.ndarray | float, most: np.ndarray | float) -> np.nda
     return np.where(at_most > 1e-9, np.clip(top / np.maximum(at_most, 1e-9), 0, 1), 0.0)
 
 
-def _squares_without(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _squares_without(a: np.ndarray, b: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Square of the coefficient, with I as it is, of all rows but one, for each row, ``[n]``."""
-    n, table = len(a), _table(a, b)
-    rows, columns = table.sum(1), table.sum(0)
+    n, rows, columns = len(a), table.sum(1), table.sum(0)
     term = np.arange(n + 1) * np.log(np.maximum(np.arange(n + 1), 1))  # m log m
 
     def entropy(counts: np.ndarray, mine: np.ndarray) -> np.ndarray:
