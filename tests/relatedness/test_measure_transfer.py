@@ -12,7 +12,7 @@ from gnnfusion.graphs.arrays import store_from_arrays
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.views import with_split
 from gnnfusion.nn.config import NetworkConfig
-from gnnfusion.relatedness.estimators import transfer as module
+from gnnfusion.relatedness import transfer_training
 from gnnfusion.relatedness.estimators.transfer import measure_transfer, sample_groups
 from gnnfusion.relatedness.relate import relate
 from gnnfusion.relatedness.transfer import Transfer
@@ -68,8 +68,10 @@ def test_what_there_is_to_do_is_said_first_and_the_time_after_the_first(measured
 
 def test_what_is_finished_is_not_trained_again(store, measured, monkeypatch):
     transfer, folder, _ = measured
-    trained, train = [], module.run_training
-    monkeypatch.setattr(module, "run_training", lambda *a: trained.append(a[1]) or train(*a))
+    trained, train = [], transfer_training.run_training
+    monkeypatch.setattr(
+        transfer_training, "run_training", lambda *a: trained.append(a[1]) or train(*a)
+    )
     sorted(folder.glob("*.json"))[3].unlink()
     said = []
     again = measure_transfer(store, CONFIG, folder, seeds=2, say=lambda line, *_: said.append(line))

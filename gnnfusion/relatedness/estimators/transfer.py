@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from math import comb
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from gnnfusion.errors import DataError, UsageError
 from gnnfusion.features.workers import default_workers
@@ -27,13 +27,7 @@ from gnnfusion.graphs.digest import digest
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import network_for
 from gnnfusion.relatedness.transfer import Transfer
-from gnnfusion.relatedness.transfer_training import (
-    THREADS,
-    Training,
-    run_in_process,
-    run_training,
-    start_process,
-)
+from gnnfusion.relatedness.transfer_training import Training, run_in_process, start_process
 from gnnfusion.schema import check_task_names
 from gnnfusion.training.compare.data import on_disk
 from gnnfusion.training.compare.pool import Say, run_each
@@ -216,35 +210,21 @@ def _train_all(
     targets: Mapping[str, np.ndarray],
     say: Say,
 ) -> dict[str, dict[str, Any]]:
-    """Results by key; the first training of all is timed here, the others may go to processes."""
+    """Results by key; the first training of all tells how long the others will take."""
     folder.mkdir(parents=True, exist_ok=True)
+    start = (start_process, str(on_disk(store, folder)), dict(targets))
+    train = partial(run_each, folder=folder, work=run_in_process, describe=_line, start=start)
     total = len(trainings)
-    found = {t.key: r for t in trainings if (r := load_trial(t, folder)) is not None}
-    pending = [t for t in trainings if t.key not in found]
-    say(f"{total} trainings, {len(pending)} to do", len(found), total)
-
-    def train_next() -> None:
-        training = pending.pop(0)
-        found[training.key] = run_training(store, training, folder, targets)
-        say(_line(training, found[training.key]), len(found), total)
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
-        if not found:
-            train_next()
-        if pending:
-            each = sum(r["seconds"] for r in found.values()) / len(found)
-            minutes = each * len(pending) / jobs / 60
-            say(f"{len(pending)} trainings will take about {minutes:.1f} min", len(found), total)
-        while pending and jobs == 1:
-            train_next()
-    finally:
-        torch.set_num_threads(threads)
-    if pending:
-        start = (start_process, str(on_disk(store, folder)), dict(targets))
-        found |= run_each(trainings, folder, run_in_process, _line, start=start, jobs=jobs, say=say)
-    return found
+    known = [r for t in trainings if (r := load_trial(t, folder)) is not None]
+    say(f"{total} trainings, {total - len(known)} to do", len(known), total)
+    if not known:
+        first = train(trainings[:1], jobs=1, say=lambda line, done, _: say(line, done, total))
+        known = list(first.values())
+    left = total - len(known)
+    if left:
+        minutes = sum(r["seconds"] for r in known) / len(known) * left / jobs / 60
+        say(f"{left} trainings will take about {minutes:.1f} min", len(known), total)
+    return train(trainings, jobs=jobs, say=say)
 
 
 def _line(training: Training, result: dict[str, Any]) -> str:

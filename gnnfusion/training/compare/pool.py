@@ -1,13 +1,15 @@
-"""Trainings in parallel processes: finished ones are found again, a budget ends the starting."""
+"""Many trainings, here or in processes: what is finished is found again, and a budget ends it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
+
+import torch
 
 from gnnfusion.training.compare.plan import Trial
 from gnnfusion.training.compare.trial import Keyed, load_trial, run_in_process, start_process
@@ -82,28 +84,60 @@ def run_each(
         say(f"{len(found)} trainings were there already", len(found), total)
     if not pending:
         return found
+    jobs = min(jobs, len(pending))
+    finished = _here if jobs == 1 else _in_processes
+    for trial, result in finished(pending, folder, work, start, jobs, deadline):
+        found[trial.key] = result
+        if say is not None:
+            say(describe(trial, result), len(found), total)
+    return found
+
+
+Work = Callable[[K, Path], dict[str, Any]]
+Finished = Iterator[tuple[K, dict[str, Any]]]
+
+
+def _here(
+    pending: Sequence[K], folder: Path, work: Work[K], start: tuple[Any, ...], jobs: int,
+    deadline: float | None,
+) -> Finished[K]:  # fmt: skip
+    """One after the other in this process, which saves starting another."""
+    threads = torch.get_num_threads()
+    start[0](*start[1:])
+    try:
+        for trial in pending:
+            if _late(deadline):
+                return
+            yield trial, work(trial, folder)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _in_processes(
+    pending: Sequence[K], folder: Path, work: Work[K], start: tuple[Any, ...], jobs: int,
+    deadline: float | None,
+) -> Finished[K]:  # fmt: skip
+    """In the order in which they end."""
+    waiting = list(pending)
     # Fresh processes: a forked one would inherit the thread pools of this one, and may hang.
-    with ProcessPoolExecutor(
-        min(jobs, len(pending)), get_context("spawn"), start[0], start[1:]
-    ) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), start[0], start[1:]) as pool:
         running: dict[Future[dict[str, Any]], K] = {}
         try:
-            while running or pending:
-                late = deadline is not None and time.monotonic() > deadline
-                while pending and len(running) < jobs and not late:
-                    trial = pending.pop(0)
+            while running or waiting:
+                while waiting and len(running) < jobs and not _late(deadline):
+                    trial = waiting.pop(0)
                     running[pool.submit(work, trial, folder)] = trial
                 if not running:
                     break
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    trial = running.pop(done)
-                    found[trial.key] = done.result()
-                    if say is not None:
-                        say(describe(trial, found[trial.key]), len(found), total)
+                    yield running.pop(done), done.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return found
+
+
+def _late(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() > deadline
 
 
 def _line(trial: Trial, result: dict[str, Any]) -> str:

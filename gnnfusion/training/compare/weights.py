@@ -13,7 +13,7 @@ from gnnfusion.schema import Task
 from gnnfusion.training.compare.config import WeightSearch
 from gnnfusion.training.compare.plan import Candidate, Trial
 from gnnfusion.training.compare.proposals import Weights, explore, sampler_of, scaled
-from gnnfusion.training.compare.summary import Difference, paired_difference
+from gnnfusion.training.compare.summary import LEVEL, Difference, paired_difference
 from gnnfusion.training.config import TrainConfig
 
 SUFFIX = "+searched_weights"
@@ -166,8 +166,8 @@ def _sentence(found: Mapping[str, Any], gap: Difference | None) -> str:
     text = f"Of {tried}, cross-validation prefers {said}"
     if gap is None:
         return f"{text}; there is no test score with and without them."
-    value, low, high, _ = gap
-    tie = low <= 0 <= high
-    what = "cannot be told apart from" if tie else "do better than" if high < 0 else "do worse than"
-    gaps = f"difference {value:+.3f}, {low:+.3f} to {high:+.3f}"
+    what = "cannot be told apart from"
+    if gap.p_value <= LEVEL:  # never of one seed, which says nothing of other trainings
+        what = "do better than" if gap.value < 0 else "do worse than"
+    gaps = f"difference {gap.value:+.3f}, {gap.low:+.3f} to {gap.high:+.3f}"
     return f"{text}, which on test {what} the schema's weights ({gaps})."

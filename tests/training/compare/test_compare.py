@@ -35,7 +35,7 @@ def result(store, tmp_path_factory):
     out = tmp_path_factory.mktemp("compare") / "out"
     lines = []
     found = compare(
-        store, out, fusions=["average", "gcn"], seeds=2, trials=2, base=SMALL, jobs=2,
+        store, out, fusions=["average", "gcn"], seeds=2, trials=2, base=SMALL, jobs=1,
         say=lambda line, done, total: lines.append((line, done, total)),
     )  # fmt: skip
     return out, found, lines
@@ -66,10 +66,19 @@ def test_search_never_scores_test(result):
 def test_called_again_it_trains_nothing(store, result, monkeypatch):
     out, found, _ = result
     before = {p.name: p.stat().st_mtime_ns for p in (out / "trials").iterdir()}
-    monkeypatch.setattr("gnnfusion.training.compare.pool.ProcessPoolExecutor", None)
+    monkeypatch.setattr("gnnfusion.training.compare.trial.run_trial", None)
     again = compare(store, out, fusions=["average", "gcn"], seeds=2, trials=2, base=SMALL)
     assert {p.name: p.stat().st_mtime_ns for p in (out / "trials").iterdir()} == before
     assert again["methods"] == found["methods"]
+
+
+def test_processes_find_the_same(store, tmp_path):
+    """Even where the threads of each are other ones: the results are of the same numbers."""
+    asked = {"fusions": ["average"], "seeds": 1, "trials": 1, "base": SMALL, "baselines": []}
+    here, there = (compare(store, tmp_path / str(jobs), jobs=jobs, **asked) for jobs in (1, 2))
+    for ours, theirs in zip(here["methods"], there["methods"], strict=True):
+        assert ours["name"] == theirs["name"]
+        assert ours["test_score"] == pytest.approx(theirs["test_score"], rel=1e-5)
 
 
 def test_a_single_setting_is_taken_without_a_search_and_readers_are_fitted_once(
