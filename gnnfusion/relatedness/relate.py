@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gnnfusion.training.compare.pool import Say
 
 HELD_OUT = ("valid", "test")
+CALIBRATED = 5  # trainings from which the interval over retraining is known to keep its word
 
 
 def relate(
@@ -62,7 +63,8 @@ def relate(
         all. Not for methods that measure in training.
     retrainings
         Train the run again with so many other seeds (kept in ``retrained/`` of the run folder),
-        for the interval over retraining; 0 leaves it out. Not for ``labels`` and ``transfer``.
+        for the interval over retraining, from 4 with the coverage that it names; 0 leaves it out.
+        Not for ``labels`` and ``transfer``.
     controls
         Hold the graph to `gnnfusion.relatedness.controls`, which takes a few times as long as the
         method itself.
@@ -106,7 +108,11 @@ def relate(
     if retrainings:
         runs = retrained(run, store, retrainings, device, progress)
         values = [estimate_run(r, store, method, rows, seed, device, progress).value for r in runs]
-        graph = replace(graph, retrained=np.stack([graph.value, *values]))
+        trainings, notes = 1 + len(runs), graph.notes
+        if trainings < CALIBRATED:
+            few = f"the interval over retraining is of {trainings} trainings"
+            notes += (f"{few}; it keeps its word from {CALIBRATED} on",)
+        graph = replace(graph, retrained=np.stack([graph.value, *values]), notes=notes)
     return _controlled(graph, run, store, rows, seed, device) if controls else graph
 
 

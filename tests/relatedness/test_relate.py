@@ -90,6 +90,7 @@ def test_retraining_gives_its_interval_and_is_kept(folder):
     np.testing.assert_array_equal(graph.retrained[0], graph.value)
     assert not np.allclose(graph.retrained[1, 0, 1], graph.value[0, 1])
     assert list(graph.intervals) == ["given the model", "over retraining"]
+    assert "over retraining is of 3 trainings; it keeps its word from 5 on" in graph.notes[-1]
     assert sorted(p.name for p in (folder / "run" / "retrained").iterdir()) == ["seed1", "seed2"]
     again = relate(folder / "run" / "retrained" / "seed2", "cka", device="cpu")
     np.testing.assert_allclose(graph.retrained[2], again.value)
