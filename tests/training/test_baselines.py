@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from gnnfusion import GraphStore, Modality, Schema, Split, Task, build
 from gnnfusion.graphs.arrays import store_from_arrays
 from gnnfusion.graphs.views import with_split
-from gnnfusion.training.baselines import _reader, baseline, pooled
+from gnnfusion.training.baselines import _fitted, baseline, pooled
 
 
 def test_features_are_means_over_nodes_and_say_what_is_missing():
@@ -85,12 +85,41 @@ def test_of_more_columns_than_rows_the_linear_reader_is_that_of_all_columns(kind
     rng = np.random.default_rng(0)
     x, asked = rng.normal(size=(40, 90)), rng.normal(size=(30, 90))
     y = x[:, 0] + x[:, 1] if kind == "regression" else np.digitize(x[:, 0], [-0.4, 0.4])
-    short = _reader("linear", Task(name="y", kind=kind), x, y).fit(x, y)
+    short = _fitted("linear", Task(name="y", kind=kind), [x], y)
     plain = make_pipeline(StandardScaler(), clone(short[-1])).fit(x, y)
-    assert [type(s).__name__ for s in short][1:-1] == ["PCA"]
+    assert [type(s).__name__ for s in short][2:-1] == ["PCA"]
     for name in ("predict",) if kind == "regression" else ("predict", "predict_proba"):
         found, wanted = getattr(short, name)(asked), getattr(plain, name)(asked)
         np.testing.assert_allclose(found, wanted, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["linear", "boosting"])
+@pytest.mark.parametrize("kind", ["multiclass", "regression"])
+def test_a_modality_of_many_columns_drowns_no_other(name, kind):
+    """Of 120 rows: 2,000 numbers that say nothing, and one that says all."""
+    rng = np.random.default_rng(0)
+    noise, told = rng.normal(size=(240, 1, 2000)), rng.normal(size=(240, 1, 1))
+    y = told[:, 0, 0] if kind == "regression" else np.digitize(told[:, 0, 0], [-0.4, 0.4])
+    schema = Schema(
+        modalities=tuple(Modality(name=m, kind="array", columns=(m,)) for m in ("noise", "told")),
+        tasks=(Task(name="y", kind=kind),),
+    )
+    nodes = {"noise": noise.astype(np.float32), "told": told.astype(np.float32)}
+    store = store_from_arrays(schema, nodes, {"y": y}, split=np.repeat([0, 2], 120))
+    found = baseline(store, name)["test"]["y"]
+    assert found["r2" if kind == "regression" else "accuracy"] > 0.9
+
+
+def test_two_modalities_that_say_half_each_are_read_together():
+    rng = np.random.default_rng(0)
+    x = {m: rng.normal(size=(240, 1, 3)).astype(np.float32) for m in ("a", "b")}
+    schema = Schema(
+        modalities=tuple(Modality(name=m, kind="array", columns=(m,)) for m in x),
+        tasks=(Task(name="y", kind="regression"),),
+    )
+    y = x["a"][:, 0, 0] + x["b"][:, 0, 0]
+    store = store_from_arrays(schema, x, {"y": y}, split=np.repeat([0, 2], 120))
+    assert baseline(store, "linear")["test"]["y"]["r2"] > 0.99
 
 
 def test_test_rows_choose_nothing(planted):
