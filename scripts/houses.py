@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
 from gnnfusion.graphs.views import with_split
-from gnnfusion.training.baselines import baseline, pooled
+from gnnfusion.training.baselines import PENALTIES, baseline, pooled
 from gnnfusion.training.crossval import fold_splits
 from gnnfusion.training.evaluate import outputs, scores
 from gnnfusion.training.fit import fit
@@ -47,7 +47,7 @@ def scores_of_fold(fold: GraphStore, config: TrainConfig) -> list[list[float]]:
     network, _ = fit(hidden, config, None)
     ours = scores(network, fold, held, outputs(network, fold, held))
     linear = baseline(fold, "linear", ("valid",), ("train",))["valid"]
-    ridge = make_pipeline(StandardScaler(), RidgeCV(10.0 ** np.arange(-1, 7)))
+    ridge = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
     x, every = pooled(fold), []
     for task in fold.schema.task_names:
         y = fold.target(task)[:, 0].numpy()

@@ -130,7 +130,7 @@ def baseline(
             if len(asked) == 0:
                 result[split][task.name] = {}
                 continue
-            x = np.concatenate(blocks, 1)[asked]
+            x = np.concatenate([block[asked] for block in blocks], 1)
             predicted = np.stack([m.predict(x) for m in models], -1)
             predicted = predicted.reshape(y[asked].shape)
             probability = None
@@ -153,14 +153,15 @@ def _fitted(name: str, task: Task, blocks: list[np.ndarray], y: np.ndarray) -> A
     if name == "boosting":
         steps = [(str(p), _narrowing(b), p) for p, b in zip(places, blocks, strict=True)]
         return make_pipeline(ColumnTransformer(steps), _model(name, task, y)).fit(x, y)
-    chosen = _best_block(task, blocks, y) if len(blocks) > 1 else None
-    place = slice(0, ends[-1]) if chosen is None else places[chosen]
+    place = slice(0, ends[-1])  # all modalities
+    if len(blocks) > 1:
+        place = (place, *places)[_best_read(task, blocks, y)]
     read = ColumnTransformer([("read", "passthrough", place)])
     return make_pipeline(read, *_linear_steps(x[:, place]), _model(name, task, y)).fit(x, y)
 
 
-def _best_block(task: Task, blocks: list[np.ndarray], y: np.ndarray) -> int | None:
-    """Which block alone ridge reads best, rows left out in turn; None if it is all of them.
+def _best_read(task: Task, blocks: list[np.ndarray], y: np.ndarray) -> int:
+    """What ridge reads best, rows left out in turn: 0 for all blocks, else the place of one.
 
     Classes are asked as indicators, and of wide blocks the axes, so that it takes seconds.
     """
@@ -170,8 +171,7 @@ def _best_block(task: Task, blocks: list[np.ndarray], y: np.ndarray) -> int | No
     narrow = [_narrowing(x).fit_transform(x) for x in blocks]
     every = np.concatenate(narrow, 1)
     scores = [RidgeCV(PENALTIES).fit(x, target).best_score_ for x in (every, *narrow)]
-    best = int(np.argmax(scores))
-    return None if best == 0 else best - 1
+    return int(np.argmax(scores))
 
 
 def _narrowing(x: np.ndarray) -> Any:

@@ -85,8 +85,8 @@ def run_each(
     if not pending:
         return found
     jobs = min(jobs, len(pending))
-    finished = _here if jobs == 1 else _in_processes
-    for trial, result in finished(pending, folder, work, start, jobs, deadline):
+    asked = pending, folder, work, start, deadline
+    for trial, result in _here(*asked) if jobs == 1 else _in_processes(*asked, jobs):
         found[trial.key] = result
         if say is not None:
             say(describe(trial, result), len(found), total)
@@ -98,7 +98,7 @@ Finished = Iterator[tuple[K, dict[str, Any]]]
 
 
 def _here(
-    pending: Sequence[K], folder: Path, work: Work[K], start: tuple[Any, ...], jobs: int,
+    pending: Sequence[K], folder: Path, work: Work[K], start: tuple[Any, ...],
     deadline: float | None,
 ) -> Finished[K]:  # fmt: skip
     """One after the other in this process, which saves starting another."""
@@ -114,8 +114,8 @@ def _here(
 
 
 def _in_processes(
-    pending: Sequence[K], folder: Path, work: Work[K], start: tuple[Any, ...], jobs: int,
-    deadline: float | None,
+    pending: Sequence[K], folder: Path, work: Work[K], start: tuple[Any, ...],
+    deadline: float | None, jobs: int,
 ) -> Finished[K]:  # fmt: skip
     """In the order in which they end."""
     waiting = list(pending)
