@@ -3,9 +3,11 @@
     python scripts/vary.py mosi ema 0 0.9 0.98 --seeds 4 --set lr=0.003 network.fusion=gatv2
     python scripts/vary.py houses network.layers 1 2 3
     python scripts/vary.py mosi wiring default full asks
+    python scripts/vary.py mosi modalities text text,audio
 
 `wiring` is the topology: the default one, with `full` edges between modalities that it leaves
-apart, or with edges from the tasks back to all nodes (`asks`).
+apart, or with edges from the tasks back to all nodes (`asks`). `modalities` are those that are
+read: is the fusion hurt by one that carries little?
 
 Trains a data set's own settings (frozen text for MOSI, and stopped early: no refit) with each value
 and seeds 0, 1, …, and prints the validation score: mean over tasks of the loss over that of always
@@ -24,19 +26,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from parts.inputs import load_frozen  # scripts/ is where this program lies
+from parts.inputs import load_frozen, reading, with_value  # scripts/ is where this program lies
 from parts.results import markdown, mean_and_spread, write_result
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
 from gnnfusion.graphs.topology import default_rules
 from gnnfusion.graphs.views import with_topology
 from gnnfusion.training.fit import fit
-
-
-def with_value(config: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
-    """Plain settings with one changed; ``network.width`` and the like name one of the network."""
-    place, _, inner = name.partition(".")
-    return {**config, place: {**config.get(place, {}), inner: value} if inner else value}
 
 
 def rules(store: GraphStore, wiring: str) -> list[dict[str, Any]]:
@@ -69,16 +65,21 @@ def main() -> None:
         config = with_value(config, name, yaml.safe_load(text))
     scores: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        store = build(load_frozen(a.name), Path(folder) / "store", progress=False)
-        plain = store
+        schema = load_frozen(a.name)
+        plain = build(schema, Path(folder) / "store", progress=False)
+        stores, settings = dict.fromkeys(a.values, plain), dict.fromkeys(a.values, config)
+        for value in stores:
+            if a.setting == "wiring":
+                stores[value] = with_topology(plain, rules(plain, value))
+            elif a.setting == "modalities":
+                read = reading(schema, value.split(","))
+                stores[value] = build(read, Path(folder) / value, progress=False)
+            else:
+                settings[value] = with_value(config, a.setting, yaml.safe_load(value))
         for seed in range(a.seeds):
-            for value in a.values:
-                varied = config
-                if a.setting == "wiring":
-                    store = with_topology(plain, rules(plain, value))
-                else:
-                    varied = with_value(config, a.setting, yaml.safe_load(value))
-                _, keeper = fit(store, TrainConfig.from_dict({**varied, "seed": seed}), None)
+            for value, store in stores.items():
+                chosen = TrainConfig.from_dict({**settings[value], "seed": seed})
+                _, keeper = fit(store, chosen, None)
                 scores.setdefault(value, []).append(keeper.best_score)
                 print(f"{a.setting} {value}, seed {seed}: {keeper.best_score:.4f}", flush=True)
     first = np.array(scores[a.values[0]])

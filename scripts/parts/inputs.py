@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,27 @@ def load_frozen(name: str, **options: Any) -> Schema:
     return datasets.load(name, **({"tune": False} if name == "mosi" else {}), **options)
 
 
-def planted_store(data: PlantedArrays) -> GraphStore:
-    """Planted arrays as a store in memory: what building their files gives, without the files."""
+def reading(schema: Schema, modalities: Collection[str]) -> Schema:
+    """The same samples and tasks, and of their modalities only these."""
+    return replace(schema, modalities=tuple(m for m in schema.modalities if m.name in modalities))
+
+
+def with_value(config: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """Plain settings with one changed; ``network.width`` and the like name one of the network."""
+    place, _, inner = name.partition(".")
+    return {**config, place: {**config.get(place, {}), inner: value} if inner else value}
+
+
+def planted_store(data: PlantedArrays, encoder: Mapping[str, Any] | None = None) -> GraphStore:
+    """Planted arrays as a store in memory: what building their files gives, without the files.
+
+    `encoder` are settings of every modality's encoder.
+    """
     schema = Schema(
-        modalities=tuple(Modality(name=m, kind="array", columns=(m,)) for m in data.x),
+        modalities=tuple(
+            Modality(name=m, kind="array", columns=(m,), encoder=dict(encoder or {}))
+            for m in data.x
+        ),
         tasks=tuple(Task(name=t, kind="regression") for t in data.y),
     )
     nodes = {}

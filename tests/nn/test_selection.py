@@ -10,6 +10,7 @@ from torch import nn
 from gnnfusion.features.nodes import NodeSpec
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.topology import NodeLayout
+from gnnfusion.nn.encoders.picture import PictureEncoder
 from gnnfusion.nn.encoders.selection import (
     SPEED,
     Selection,
@@ -91,6 +92,22 @@ def test_channels_of_a_signal_are_gated_as_wholes():
     other = torch.cat([x[:, :1], torch.randn(3, 1, 16)], 1)
     a, b = (encoder(NodeLayout(v, torch.zeros(3, 0), ptr, spec)) for v in (x, other))
     assert torch.equal(a, b)
+
+
+def test_channels_of_pictures_are_gated_after_their_last_block():
+    """With all of them closed a picture says nothing; with one open, what that one found in it."""
+    torch.manual_seed(0)
+    encoder = PictureEncoder((3, 16, 16), 8, 0.0, channels=(4, 5), select=0.1).eval()
+    assert encoder.select.gates().shape == (5,)
+    spec, ptr = NodeSpec((3, 16, 16), "float32"), torch.arange(4)
+    x, other = torch.randn(2, 3, 3, 16, 16)
+    with torch.no_grad():
+        encoder.select.slow.fill_(-5.0)
+        a, b = (encoder(NodeLayout(v, torch.zeros(3, 0), ptr, spec)) for v in (x, other))
+        assert torch.equal(a, b)
+        encoder.select.slow[2] = 5.0
+        a, b = (encoder(NodeLayout(v, torch.zeros(3, 0), ptr, spec)) for v in (x, other))
+        assert not torch.equal(a, b)
 
 
 @pytest.mark.parametrize("sharing", ["task_nodes", "single"])

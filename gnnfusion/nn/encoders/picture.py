@@ -12,6 +12,7 @@ from gnnfusion.graphs.topology import NodeLayout
 from gnnfusion.nn.encoders.actnorm import ActNorm, evenly, fit_through
 from gnnfusion.nn.encoders.augment import Augment
 from gnnfusion.nn.encoders.keypoints import Keypoints
+from gnnfusion.nn.encoders.selection import make_selection
 from gnnfusion.nn.encoders.standardize import Standardize
 
 POOLS: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
@@ -43,6 +44,8 @@ class PictureEncoder(nn.Module):
         fraction of a pixel (`Keypoints`), for tasks about places and sizes.
     shift, flip, brightness, contrast, time_mask, frequency_mask, noise
         How far pictures are changed at random in training (`Augment`).
+    select
+        Price of reading all channels of the last block (`Selection`); 0 reads them all.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class PictureEncoder(nn.Module):
         time_mask: float = 0.0,
         frequency_mask: float = 0.0,
         noise: float = 0.0,
+        select: float = 0.0,
     ) -> None:
         super().__init__()
         self.augment = Augment(
@@ -86,6 +90,7 @@ class PictureEncoder(nn.Module):
             size //= stride
             before = after
         self.blocks = nn.Sequential(*blocks)
+        self.select = make_selection(before, select)
         pooling, size = POOLS[pool](before)
         self.head = nn.Sequential(
             pooling, nn.Flatten(), nn.Dropout(dropout), nn.Linear(size, width)
@@ -100,7 +105,7 @@ class PictureEncoder(nn.Module):
         x = self.standardize(x)
         if self.training:
             x = self.augment.change(x, nodes.unit)
-        out: Tensor = self.head(self.blocks(x))
+        out: Tensor = self.head(self.select(self.blocks(x)))
         return out
 
 
