@@ -49,7 +49,16 @@ class FusionNetwork(nn.Module):
         """The same from a batch of all training rows; no edge is needed."""
         raise NotImplementedError
 
-    def forward(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
+    def encode_modalities(self, batch: GraphBatch) -> Mapping[str, Any]:
+        """What the encoders make of the batch, which no label and no edge changes."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        batch: GraphBatch,
+        shown: Tensor | None = None,
+        encoded: Mapping[str, Any] | None = None,
+    ) -> dict[str, Tensor]:
         """Outputs per task (see `Head`), from the batch and the labels that are shown.
 
         Parameters
@@ -59,6 +68,8 @@ class FusionNetwork(nn.Module):
         shown
             Which labels the task nodes carry, bool ``[B, T]``; none by default. A hidden label is
             not read at all.
+        encoded
+            What `encode_modalities` gave for this batch, where it is read several times.
 
         Raises
         ------
@@ -156,8 +167,8 @@ class SharedNetwork(FusionNetwork):
         for place, task in enumerate(batch.tasks):
             self.head(task).fit(batch.targets[task][batch.masks[:, place]])
 
-    def encode(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
-        """Node features before fusion, by type ``[n, width]``; with task nodes if they are read."""
+    def encode_modalities(self, batch: GraphBatch) -> dict[str, Tensor]:
+        """Node features before fusion, by modality ``[n, width]``."""
         h: dict[str, Tensor] = {}
         for name, nodes in batch.nodes.items():
             x: Tensor = self.encoders[name](nodes)
@@ -167,6 +178,16 @@ class SharedNetwork(FusionNetwork):
                 offset = batch.node_offset(name) + self.schema.context.before
                 x = x + self.offsets[name](offset)
             h[name] = self.dropout(self.enter[name](x))
+        return h
+
+    def encode(
+        self,
+        batch: GraphBatch,
+        shown: Tensor | None = None,
+        encoded: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Node features before fusion, by type ``[n, width]``; with task nodes if they are read."""
+        h = dict(self.encode_modalities(batch) if encoded is None else encoded)
         if shown is not None:
             check_labels(self.config)
         if self.reads_labels:
@@ -185,8 +206,13 @@ class SharedNetwork(FusionNetwork):
             columns.append(column)
         return torch.stack(columns, 1).flatten(0, 1)
 
-    def forward(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
-        return self.fusion.read(self.encode(batch, shown), batch, self.heads)
+    def forward(
+        self,
+        batch: GraphBatch,
+        shown: Tensor | None = None,
+        encoded: Mapping[str, Any] | None = None,
+    ) -> dict[str, Tensor]:
+        return self.fusion.read(self.encode(batch, shown, encoded), batch, self.heads)
 
     def head(self, task: str) -> Head:
         head = self.heads[task]

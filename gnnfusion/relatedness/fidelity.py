@@ -15,6 +15,7 @@ stand beside the same for pairs at random, as many into each task, mean over `RA
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators.ablation import cut_pairs, relates
 from gnnfusion.relatedness.paired import as_rise, paired_gain
-from gnnfusion.training.evaluate import loss_table, losses_of, outputs
+from gnnfusion.training.evaluate import Pass, losses_of, outputs_of_passes
 from gnnfusion.training.evidence import kin_matrix, others_shown
 
 RANDOM = 3
@@ -63,25 +64,23 @@ def fidelity(
     if not kept.any() or not relates(network, store):
         return {}
     rows = rows[store.masks[rows].any(1)]
-    before = _losses(network, store, rows, told)
-    scale, off = np.nanmean(before, axis=0), ~np.eye(len(kept), dtype=bool)
-
-    def share(gone: np.ndarray) -> np.ndarray:
-        """Each row's loss without these messages, mean over tasks of their shares."""
-        with cut_pairs(network, gone & off):
-            return _row_means(_losses(network, store, rows, told) / scale)
-
-    rng, base = np.random.default_rng(seed), _row_means(before / scale)
+    rng, off = np.random.default_rng(seed), ~np.eye(len(kept), dtype=bool)
     chance = [_as_many(kept, rng) for _ in range(RANDOM)]
+    gone = [kept, *chance, ~kept, *(~c for c in chance)]
+    before, *after = _losses(network, store, rows, told, [g & off for g in (~off, *gone)])
+    # Each row's loss without these messages, mean over tasks of their shares.
+    scale = np.nanmean(before, axis=0)
+    base, *without = (_row_means(losses / scale) for losses in (before, *after))
     found = {}
-    for name, gone, random, words in (
-        ("necessity", kept, chance, f"without the messages of the {kept.sum()} kept pairs"),
-        ("sufficiency", ~kept, [~c for c in chance],
+    for name, (rise, *random), words in (
+        ("necessity", without[: 1 + RANDOM],
+         f"without the messages of the {kept.sum()} kept pairs"),
+        ("sufficiency", without[1 + RANDOM :],
          f"with the messages of the {kept.sum()} kept pairs alone"),
     ):  # fmt: skip
-        gain, low, high, p_value = paired_gain(share(gone), base, rng)
+        gain, low, high, p_value = paired_gain(rise, base, rng)
         value, low, high = map(as_rise, (gain, low, high))
-        baseline = float(np.mean([share(r).mean() for r in random]) / base.mean() - 1)
+        baseline = float(np.mean([r.mean() for r in random]) / base.mean() - 1)
         told_too = ", told all other labels," if told else ""
         found[name] = {
             "value": value, "low": low, "high": high, "p_value": p_value, "random": baseline,
@@ -108,13 +107,23 @@ def _as_many(kept: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return found
 
 
-def _losses(network: FusionNetwork, store: GraphStore, rows: Tensor, told: bool) -> np.ndarray:
-    """Losses ``[n, T]``, with nothing known or each with the other tasks' labels known."""
-    if not told:
-        return loss_table(network, store, rows)
-    kin, columns = kin_matrix(store.schema), []
-    for place in range(len(kin)):
-        others = partial(others_shown, kin=kin, task=place)
-        found = outputs(network, store, rows, others)
-        columns.append(losses_of(network, store, rows, found)[:, place])
-    return np.stack(columns, axis=1)
+def _losses(
+    network: FusionNetwork, store: GraphStore, rows: Tensor, told: bool, cuts: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Losses ``[n, T]`` without the messages of each of the cuts ``[T, T]``, with nothing known or
+    each task with the others' labels known."""
+    kin, tasks = kin_matrix(store.schema), store.schema.task_names
+    shows: list[tuple[Any, Sequence[str]]] = [(None, tasks)]
+    if told:
+        shows = [(partial(others_shown, kin=kin, task=i), [t]) for i, t in enumerate(tasks)]
+    passes = [
+        Pass(shown=shown, tasks=scored, within=partial(cut_pairs, network, pairs))
+        for pairs in cuts
+        for shown, scored in shows
+    ]
+    found = outputs_of_passes(network, store, rows, passes)
+    joined = [
+        {task: out for each in found[start : start + len(shows)] for task, out in each.items()}
+        for start in range(0, len(found), len(shows))
+    ]
+    return [losses_of(network, store, rows, each) for each in joined]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -33,7 +35,28 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-@torch.no_grad()
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """One of several passes over the same samples, whose modalities are encoded once for all.
+
+    Parameters
+    ----------
+    shown
+        Maps the known-label mask of a batch ``[B, T]`` to the labels to show; none by default.
+    told
+        The same samples with the labels that are shown; the store's own by default.
+    within
+        Makes a context for the pass, such as one in which edges are cut.
+    tasks
+        Whose outputs are kept; all by default.
+    """
+
+    shown: Callable[[Tensor], Tensor] | None = None
+    told: GraphStore | None = None
+    within: Callable[[], AbstractContextManager[None]] = nullcontext
+    tasks: Collection[str] | None = None
+
+
 def outputs(
     network: FusionNetwork,
     store: GraphStore,
@@ -41,27 +64,52 @@ def outputs(
     shown: Callable[[Tensor], Tensor] | None = None,
     batch_size: int = BATCH,
 ) -> dict[str, Tensor]:
-    """Outputs per task ``[n, K]`` on the CPU, in evaluation mode.
+    """Outputs per task ``[n, K]`` on the CPU, in evaluation mode: those of a single `Pass`."""
+    return outputs_of_passes(network, store, rows, [Pass(shown=shown)], batch_size)[0]
+
+
+@torch.no_grad()
+def outputs_of_passes(
+    network: FusionNetwork,
+    store: GraphStore,
+    rows: Tensor,
+    passes: Sequence[Pass],
+    batch_size: int = BATCH,
+) -> list[dict[str, Tensor]]:
+    """Outputs per task ``[n, K]`` of each pass on the CPU, in evaluation mode.
+
+    Encoders see neither labels nor edges, and are most of the work where they read pictures, sound
+    or text: however many the passes, they run once.
 
     Parameters
     ----------
     network, store, rows
         What to compute, in the order of `rows`.
-    shown
-        Maps the known-label mask of a batch ``[B, T]`` to the labels to show; none by default.
+    passes
+        What differs.
     batch_size
         Samples at a time; changes nothing but speed.
     """
     network.eval()
     device = next(network.parameters()).device
     topology = topology_of(store)
-    parts: dict[str, list[Tensor]] = {t: [] for t in store.schema.task_names}
+    kept = [store.schema.task_names if p.tasks is None else p.tasks for p in passes]
+    parts: list[dict[str, list[Tensor]]] = [{t: [] for t in tasks} for tasks in kept]
     for chosen in rows.split(batch_size) if len(rows) else [rows]:
-        batch = make_batch(store, chosen, topology)
-        visible = None if shown is None else shown(batch.masks).to(device)
-        for task, out in network(batch.to(device), visible).items():
-            parts[task].append(out.float().cpu())
-    return {task: torch.cat(part) for task, part in parts.items()}
+        plain = make_batch(store, chosen, topology)
+        masks, plain = plain.masks, plain.to(device)
+        encoded = network.encode_modalities(plain)
+        for each, part in zip(passes, parts, strict=True):
+            visible = None if each.shown is None else each.shown(masks).to(device)
+            batch = plain
+            if each.told is not None:
+                labels = {t: each.told.target(t)[chosen].to(device) for t in batch.tasks}
+                batch = replace(batch, targets=labels)
+            with each.within():
+                found = network(batch, visible, encoded)
+            for task, several in part.items():
+                several.append(found[task].float().cpu())
+    return [{task: torch.cat(several) for task, several in part.items()} for part in parts]
 
 
 def predictions(network: FusionNetwork, task: Task, out: Tensor) -> Prediction:
@@ -160,15 +208,15 @@ def evaluate(
         rows = store.rows(split)
         if len(rows) == 0:
             continue
-        plain = outputs(network, store, rows)
+        reads = given and network.reads_labels
+        knowing = [
+            Pass(shown=partial(others_shown, kin=kin, task=place), tasks=[task])
+            for place, task in enumerate(store.schema.task_names)
+            if reads and not kin[place].all()
+        ]
+        plain, *told = outputs_of_passes(network, store, rows, [Pass(), *knowing])
         result["split"][split] = scores(network, store, rows, plain)
-        if not (given and network.reads_labels):
-            continue
-        told: dict[str, Tensor] = {}
-        for place, task in enumerate(store.schema.task_names):
-            if kin[place].all():
-                continue
-            others = partial(others_shown, kin=kin, task=place)
-            told[task] = outputs(network, store, rows, others)[task]
-        result["split_given_others"][split] = scores(network, store, rows, told)
+        if reads:
+            joined = {task: out for each in told for task, out in each.items()}
+            result["split_given_others"][split] = scores(network, store, rows, joined)
     return result

@@ -18,7 +18,7 @@ from gnnfusion.graphs.build import build
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.schema import Schema, Task
-from gnnfusion.training.evaluate import Prediction, outputs, predictions
+from gnnfusion.training.evaluate import Pass, Prediction, outputs, outputs_of_passes, predictions
 from gnnfusion.training.evidence import kin_matrix
 
 if TYPE_CHECKING:
@@ -163,12 +163,13 @@ def _outputs(
     if not bool(shown.any()):
         return outputs(network, store, rows), shown
     kin = kin_matrix(store.schema)
-    found = {}
     # One pass a task, since which labels are no kin of the task differs from task to task.
-    for place, task in enumerate(store.schema.task_names):
-        allowed = partial(torch.logical_and, other=usable & ~kin[place])
-        found[task] = outputs(network, store, rows, allowed)[task]
-    return found, shown
+    passes = [
+        Pass(shown=partial(torch.logical_and, other=usable & ~kin[place]), tasks=[task])
+        for place, task in enumerate(store.schema.task_names)
+    ]
+    found = outputs_of_passes(network, store, rows, passes)
+    return {task: out for each in found for task, out in each.items()}, shown
 
 
 def _columns(

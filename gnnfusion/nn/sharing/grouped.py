@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,16 @@ class GroupNetworks(FusionNetwork):
         for group, network in self._each():
             network.fit_to(batch.only(*group))
 
-    def forward(self, batch: GraphBatch, shown: Tensor | None = None) -> dict[str, Tensor]:
+    def encode_modalities(self, batch: GraphBatch) -> dict[str, dict[str, Tensor]]:
+        """By the first task of a group, what its network's encoders make of the batch."""
+        return {group[0]: network.encode_modalities(batch) for group, network in self._each()}
+
+    def forward(
+        self,
+        batch: GraphBatch,
+        shown: Tensor | None = None,
+        encoded: Mapping[str, Any] | None = None,
+    ) -> dict[str, Tensor]:
         if shown is not None:
             check_labels(self.config)
         devices = [batch.rows.device] if batch.rows.is_cuda else []
@@ -79,7 +89,8 @@ class GroupNetworks(FusionNetwork):
             places = [batch.tasks.index(task) for task in group]
             with torch.random.fork_rng(devices):
                 own = None if shown is None else shown[:, places]
-                out |= network(batch.only(*group), own)
+                known = None if encoded is None else encoded[group[0]]
+                out |= network(batch.only(*group), own, known)
         return {task: out[task] for task in batch.tasks}
 
     def head(self, task: str) -> Head:

@@ -20,9 +20,10 @@ of the held-out rows, or T over all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ from gnnfusion.relatedness.estimators import INFORMS
 from gnnfusion.relatedness.paired import as_rise, paired_gains
 from gnnfusion.relatedness.resampling import some_rows
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.training.evaluate import loss_table
+from gnnfusion.training.evaluate import Pass, loss_table, losses_of, outputs_of_passes
 from gnnfusion.training.evidence import kin_matrix
 
 MOST = 100
@@ -48,14 +49,12 @@ MOST = 100
 def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
     """Loss that cutting the messages from i to j costs j."""
     _check(network)
-    tasks = range(len(store.schema.tasks))
+    names = store.schema.task_names
     rows = some_rows(rows, MOST, np.random.default_rng(seed))
-
-    def losses(i: int, j: int) -> np.ndarray:
-        with cut(network, i, j):
-            return loss_table(network, store, rows)[:, j]
-
-    cuts = {(i, j): losses(i, j) for i in tasks for j in tasks if i != j}
+    pairs = [(i, j) for i in range(len(names)) for j in range(len(names)) if i != j]
+    passes = [Pass(within=partial(cut, network, i, j), tasks=[names[j]]) for i, j in pairs]
+    found = _losses(network, store, rows, passes)
+    cuts = {pair: losses[:, 0] for pair, losses in zip(pairs, found, strict=True)}
     return _graph("ablation", network, store, rows, seed, cuts)
 
 
@@ -65,24 +64,29 @@ def estimate_ablation_total(
     """Loss that cutting i off from everything costs j."""
     _check(network)
     tasks = range(len(store.schema.tasks))
-    table: dict[tuple[int, int], np.ndarray] = {}
-    for i in tasks:
-        with cut(network, i):
-            found = loss_table(network, store, rows)
-        table |= {(i, j): found[:, j] for j in tasks if j != i}
+    found = _losses(network, store, rows, [Pass(within=partial(cut, network, i)) for i in tasks])
+    table = {(i, j): found[i][:, j] for i in tasks for j in tasks if j != i}
     return _graph("ablation_total", network, store, rows, seed, table)
 
 
 def total_rise(network: FusionNetwork, store: GraphStore, rows: Tensor) -> np.ndarray:
     """The values of `estimate_ablation_total` alone ``[T, T]``, without intervals."""
     _check(network)
-    base = loss_table(network, store, rows).mean(0, where=store.masks[rows].numpy())
-    found = np.full((len(base), len(base)), np.nan)
-    for i in range(len(base)):
-        with cut(network, i):
-            after = loss_table(network, store, rows).mean(0, where=store.masks[rows].numpy())
-        found[i] = (after - base) / base
+    passes = [Pass(within=partial(cut, network, i)) for i in range(len(store.schema.tasks))]
+    known = store.masks[rows].numpy()
+    base, *after = (
+        losses.mean(0, where=known) for losses in _losses(network, store, rows, [Pass(), *passes])
+    )
+    found = (np.stack(after) - base) / base
     return np.where(kin_matrix(store.schema).numpy(), np.nan, found)
+
+
+def _losses(
+    network: FusionNetwork, store: GraphStore, rows: Tensor, passes: Sequence[Pass]
+) -> list[np.ndarray]:
+    """Losses ``[n, T]`` of each pass, of the tasks that it keeps."""
+    found = outputs_of_passes(network, store, rows, passes)
+    return [losses_of(network, store, rows, each) for each in found]
 
 
 @contextmanager

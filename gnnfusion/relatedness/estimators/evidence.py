@@ -18,6 +18,7 @@ in the features is then told by the label, and counts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -31,7 +32,7 @@ from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators import BEYOND
 from gnnfusion.relatedness.paired import flip_tests, paired_gains
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.training.evaluate import losses_of, outputs
+from gnnfusion.training.evaluate import Pass, losses_of, outputs_of_passes
 from gnnfusion.training.evidence import kin_matrix, only_shown
 
 TOLD = 3  # labels drawn in place of each true one
@@ -58,18 +59,22 @@ def estimate(
     tasks = store.schema.task_names
     kin = kin_matrix(store.schema).numpy()
     masks = store.masks[rows].numpy()
-    found = outputs(network, store, rows)
-    base = losses_of(network, store, rows, found)
     count = len(tasks)
     rng = np.random.default_rng(seed)
-    drawn = [draw_labels(store, rows, found, rng) for _ in range(TOLD)]
 
-    def knowing(labels: GraphStore) -> np.ndarray:
-        """Losses when the label of one task is shown, by that task, ``[T, n, T]``."""
-        shown = (outputs(network, labels, rows, partial(only_shown, task=i)) for i in range(count))
-        return np.stack([losses_of(network, store, rows, out) for out in shown])
+    def knowing(labels: GraphStore) -> list[Pass]:
+        """Passes in which the label of one task is shown, by that task."""
+        return [Pass(shown=partial(only_shown, task=i), told=labels) for i in range(count)]
 
-    after, told_draws = knowing(told or store), np.mean([knowing(d) for d in drawn], axis=0)
+    def losses(found: Sequence[dict[str, Tensor]]) -> np.ndarray:
+        """Losses of those passes, ``[T, n, T]``."""
+        return np.stack([losses_of(network, store, rows, out) for out in found])
+
+    nothing, *true = outputs_of_passes(network, store, rows, [Pass(), *knowing(told or store)])
+    base, after = losses_of(network, store, rows, nothing), losses(true)
+    drawn = [draw_labels(store, rows, nothing, rng) for _ in range(TOLD)]
+    others = outputs_of_passes(network, store, rows, [p for d in drawn for p in knowing(d)])
+    told_draws = losses(others).reshape(TOLD, *after.shape).mean(0)
     both = masks.T[:, :, None] & masks  # [i, n, j]
     sources, targets = (~kin).nonzero()
     pairs = both[sources, :, targets].T

@@ -16,8 +16,8 @@ linearly from the labels in O themselves; for what the network makes too little 
 the true label and not in the drawn one. The test holds as far as i is predicted rightly from these.
 Intervals are percentile bootstraps over samples.
 
-Cost: of T tasks T (T - 1) passes over the samples with both labels, and T (T + 1) / 2 over all
-(more where tasks have kin): several times that of ``evidence``.
+Cost: of T tasks 1.5 T (T - 1) passes over the samples and some (more where tasks have kin), for
+which their modalities are encoded twice: several times that of ``evidence``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gnnfusion.relatedness.estimators import BEYOND, INFORMS
 from gnnfusion.relatedness.estimators.evidence import draw_labels
 from gnnfusion.relatedness.paired import flip_tests, paired_gains
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.training.evaluate import goals_of, loss_table, losses_of, outputs
+from gnnfusion.training.evaluate import Pass, goals_of, losses_of, outputs_of_passes
 from gnnfusion.training.evidence import kin_matrix
 
 
@@ -48,35 +48,38 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     """
     tasks, rng = store.schema.task_names, np.random.default_rng(seed)
     kin, masks, count = kin_matrix(store.schema), store.masks[rows].numpy(), len(tasks)
-    nothing, goals = loss_table(network, store, rows), goals_of(network, store, rows)
-    found: dict[bytes, dict[str, Tensor]] = {}
-
-    def showing(shown: Tensor) -> dict[str, Tensor]:
-        """Outputs on all rows with the labels of these tasks ``[T]`` shown, computed once."""
-        key = shown.numpy().tobytes()
-        if key not in found:
-            found[key] = outputs(network, store, rows, shown.logical_and)
-        return found[key]
-
+    goals = goals_of(network, store, rows)
     pairs = [(i, j) for i, j in (~kin).nonzero().tolist() if (masks[:, i] & masks[:, j]).sum() > 1]
+    others = [~(kin[i] | kin[j]) for i, j in pairs]
+    and_source = [o | (torch.arange(count) == i) for o, (i, _) in zip(others, pairs, strict=True)]
+    # Many pairs have the same others, so what is shown is seen once.
+    shows = {
+        _key(shown): shown for shown in (torch.zeros(count, dtype=torch.bool), *others, *and_source)
+    }
+    passes = [Pass(shown=shown.logical_and) for shown in shows.values()]
+    seen = dict(zip(shows, outputs_of_passes(network, store, rows, passes), strict=True))
+    nothing = losses_of(network, store, rows, next(iter(seen.values())))
+    draws = []
+    for (i, j), shown in zip(pairs, others, strict=True):
+        there = torch.from_numpy(masks[:, i] & masks[:, j])
+        known = [goals[tasks[t]] for t in shown.nonzero().flatten().tolist()]
+        telling = torch.cat([seen[_key(shown)][tasks[i]], *known], 1)[there]
+        draws.append(draw_labels(store, rows[there], {tasks[i]: telling}, rng))
+    passes = [
+        Pass(shown=shown.logical_and, told=told, tasks=[tasks[j]])
+        for (_, j), shown, told in zip(pairs, and_source, draws, strict=True)
+    ]
+    out_drawn = outputs_of_passes(network, store, rows, passes)
     without, knowing, drawn = (np.full((len(rows), len(pairs)), np.nan) for _ in range(3))
     for place, (i, j) in enumerate(pairs):
-        both = masks[:, i] & masks[:, j]
-        some, there = rows[both], torch.from_numpy(both)
-        others = ~(kin[i] | kin[j])
-        and_source = others.clone()
-        and_source[i] = True
-        out_without = showing(others)
-        known = [goals[tasks[t]] for t in others.nonzero().flatten().tolist()]
-        telling = torch.cat([out_without[tasks[i]], *known], 1)[there]
-        told = draw_labels(store, some, {tasks[i]: telling}, rng)
-        out_drawn = outputs(network, told, some, and_source.logical_and)
+        both, target = masks[:, i] & masks[:, j], tasks[j]
         for column, out in (
-            (without, out_without[tasks[j]][there]),
-            (knowing, showing(and_source)[tasks[j]][there]),
-            (drawn, out_drawn[tasks[j]]),
+            (without, seen[_key(others[place])]),
+            (knowing, seen[_key(and_source[place])]),
+            (drawn, out_drawn[place]),
         ):
-            column[both, place] = losses_of(network, store, some, {tasks[j]: out})[:, 0]
+            losses = losses_of(network, store, rows, {target: out[target]})[:, 0]
+            column[both, place] = losses[both]
     scale = nothing[:, [j for _, j in pairs]]
     gains = paired_gains(without, knowing, rng, scale)
     results = (*gains, flip_tests(drawn, knowing, rng))
@@ -99,3 +102,8 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         unit="share of j's loss with nothing known",
         notes=(BEYOND,),
     )
+
+
+def _key(shown: Tensor) -> bytes:
+    """Which tasks' labels are shown, bool ``[T]``, as a key."""
+    return shown.numpy().tobytes()
