@@ -4,10 +4,12 @@
     python scripts/vary.py houses network.layers 1 2 3
     python scripts/vary.py mosi wiring default full asks
     python scripts/vary.py mosi modalities text text,audio
+    python scripts/vary.py houses encoder.kitchen,frontal.select 0 0.1
 
 `wiring` is the topology: the default one, with `full` edges between modalities that it leaves
 apart, or with edges from the tasks back to all nodes (`asks`). `modalities` are those that are
-read: is the fusion hurt by one that carries little?
+read: is the fusion hurt by one that carries little? `encoder.NAMES.SETTING` is a setting of the
+encoders of these modalities.
 
 Trains a data set's own settings (frozen text for MOSI, and stopped early: no refit) with each value
 and seeds 0, 1, …, and prints the validation score: mean over tasks of the loss over that of always
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -29,10 +32,20 @@ import yaml
 from parts.inputs import load_frozen, reading, with_value  # scripts/ is where this program lies
 from parts.results import markdown, mean_and_spread, write_result
 
-from gnnfusion import GraphStore, TrainConfig, build, datasets
+from gnnfusion import GraphStore, Schema, TrainConfig, build, datasets
 from gnnfusion.graphs.topology import default_rules
 from gnnfusion.graphs.views import with_topology
 from gnnfusion.training.fit import fit
+
+
+def with_encoder(schema: Schema, setting: str, value: Any) -> Schema:
+    """The schema with one setting of the encoders that ``encoder.NAMES.SETTING`` names."""
+    _, names, name = setting.split(".")
+    changed = tuple(
+        replace(m, encoder={**m.encoder, name: value}) if m.name in names.split(",") else m
+        for m in schema.modalities
+    )
+    return replace(schema, modalities=changed)
 
 
 def rules(store: GraphStore, wiring: str) -> list[dict[str, Any]]:
@@ -74,6 +87,9 @@ def main() -> None:
             elif a.setting == "modalities":
                 read = reading(schema, value.split(","))
                 stores[value] = build(read, Path(folder) / value, progress=False)
+            elif a.setting.startswith("encoder."):
+                changed = with_encoder(schema, a.setting, yaml.safe_load(value))
+                stores[value] = build(changed, Path(folder) / value, progress=False)
             else:
                 settings[value] = with_value(config, a.setting, yaml.safe_load(value))
         for seed in range(a.seeds):
