@@ -76,13 +76,12 @@ def reached(
 ) -> float:
     """How many permutations of `b` associate it with `a` as much as it is."""
     a, b = _compared(a, b, ranks)
-    measure = _correlation if ranks else _information
-    found, times = float(measure(a[None], b[None])[0]), 0
+    measure = _correlations if ranks else _information
+    found, times = float(measure(a, b[None])[0]), 0
     cells = 0 if ranks else (int(a.max()) + 1) * (int(b.max()) + 1)
     for size in pieces(draws, max(len(b), cells)):
         shuffled = rng.permuted(np.broadcast_to(b, (size, len(b))), axis=1)
-        null = measure(np.broadcast_to(a, shuffled.shape), shuffled)
-        times += int((null >= found - 1e-12).sum())
+        times += int((measure(a, shuffled) >= found - 1e-12).sum())
     return float(times)
 
 
@@ -93,7 +92,7 @@ def with_interval(
     a, b = _compared(a, b, ranks)
     if ranks:
         ends = np.quantile(_resampled(a, b, rng), [0.025, 0.975])
-        return float(_correlation(a[None], b[None])[0]), *folded(ends)
+        return float(_correlations(a, b[None])[0]), *folded(ends)
     table = _table(a, b)
     found = float(np.sqrt(_square(*_adjusted(table))))
     low, high = _interval(a, b, table)
@@ -101,7 +100,8 @@ def with_interval(
 
 
 def _compared(a: np.ndarray, b: np.ndarray, ranks: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Both labels as they are compared: ranks, else codes 0, 1, .. that all occur."""
+    """Both labels as they are compared: ranks with mean 0 and length 1, else codes 0, 1, .. that
+    all occur."""
     return (_ranks(a), _ranks(b)) if ranks else (_codes(a), _codes(b))
 
 
@@ -122,27 +122,28 @@ def _one_number(kind: str, y: np.ndarray, known: np.ndarray) -> np.ndarray:
 def _ranks(values: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata
 
-    ranks: np.ndarray = rankdata(values)
-    return ranks
+    ranks: np.ndarray = rankdata(values) - (len(values) + 1) / 2
+    return ranks / max(float(np.linalg.norm(ranks)), 1e-12)
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Absolute correlation of each row of `a` ``[D, n]`` with that of `b`."""
-    found: np.ndarray = np.abs(_signed(a, b))
+def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Absolute correlation of `a` ``[n]`` with each row of `b` ``[D, n]``, both as `_ranks`."""
+    found: np.ndarray = np.abs(b @ a)
     return found
-
-
-def _signed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    x, y = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-    scale = np.sqrt((x * x).sum(1) * (y * y).sum(1))
-    covariance: np.ndarray = (x * y).sum(1)
-    return covariance / np.maximum(scale, 1e-12)
 
 
 def _resampled(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Signed correlations of `DRAWS` samples of the rows, which do not depend on the pieces."""
-    picks = (rng.integers(0, len(a), (size, len(a))) for size in pieces(DRAWS, len(a)))
-    return np.concatenate([_signed(a[some], b[some]) for some in picks])
+    found, n = [], len(a)
+    moments = np.column_stack([a, b, a * a, b * b, a * b])
+    for size in pieces(DRAWS, n):
+        # How often each row was drawn says all, and sums are then one product of matrices.
+        cells = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
+        times = np.bincount(cells.ravel(), minlength=size * n).reshape(size, n)
+        x, y, xx, yy, xy = (times @ moments / n).T
+        scale = np.sqrt(np.maximum(xx - x * x, 0) * np.maximum(yy - y * y, 0))
+        found.append(np.where(scale > 1e-12 / n, (xy - x * y) / np.maximum(scale, 1e-12 / n), 0.0))
+    return np.concatenate(found)
 
 
 def _interval(a: np.ndarray, b: np.ndarray, table: np.ndarray) -> tuple[float, float]:
@@ -175,11 +176,11 @@ def _interval(a: np.ndarray, b: np.ndarray, table: np.ndarray) -> tuple[float, f
 
 
 def _information(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Mutual information I in nats of each pair of rows ``[D, n]`` of codes."""
-    draws, width, height = len(a), int(b.max()) + 1, int(a.max()) + 1
+    """Mutual information I in nats of codes `a` ``[n]`` and each row of codes `b` ``[D, n]``."""
+    draws, width, height = len(b), int(b.max()) + 1, int(a.max()) + 1
     cell = (np.arange(draws)[:, None] * height + a) * width + b
     table = np.bincount(cell.ravel(), minlength=draws * height * width)
-    joint = table.reshape(draws, height, width) / a.shape[1]
+    joint = table.reshape(draws, height, width) / len(a)
     entropies = _entropy(joint.sum(2)) + _entropy(joint.sum(1))
     found: np.ndarray = entropies - _entropy(joint.reshape(draws, -1))
     return found
