@@ -26,7 +26,7 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators.ablation import cut_pairs, relates
 from gnnfusion.relatedness.paired import as_rise, paired_gain
-from gnnfusion.training.evaluate import Pass, losses_of, outputs_of_passes
+from gnnfusion.training.evaluate import Pass, losses_of_passes
 from gnnfusion.training.evidence import kin_matrix, others_shown
 
 RANDOM = 3
@@ -66,19 +66,19 @@ def fidelity(
     rows = rows[store.masks[rows].any(1)]
     rng, off = np.random.default_rng(seed), ~np.eye(len(kept), dtype=bool)
     chance = [_as_many(kept, rng) for _ in range(RANDOM)]
-    gone = [kept, *chance, ~kept, *(~c for c in chance)]
-    before, *after = _losses(network, store, rows, told, [g & off for g in (~off, *gone)])
+    none, gone = np.zeros_like(kept), [kept, *chance, ~kept, *(~c for c in chance)]
+    before, *after = _losses(network, store, rows, told, [none, *(g & off for g in gone)])
     # Each row's loss without these messages, mean over tasks of their shares.
     scale = np.nanmean(before, axis=0)
     base, *without = (_row_means(losses / scale) for losses in (before, *after))
     found = {}
-    for name, (rise, *random), words in (
+    for name, (ours, *random), words in (
         ("necessity", without[: 1 + RANDOM],
          f"without the messages of the {kept.sum()} kept pairs"),
         ("sufficiency", without[1 + RANDOM :],
          f"with the messages of the {kept.sum()} kept pairs alone"),
     ):  # fmt: skip
-        gain, low, high, p_value = paired_gain(rise, base, rng)
+        gain, low, high, p_value = paired_gain(ours, base, rng)
         value, low, high = map(as_rise, (gain, low, high))
         baseline = float(np.mean([r.mean() for r in random]) / base.mean() - 1)
         told_too = ", told all other labels," if told else ""
@@ -121,9 +121,6 @@ def _losses(
         for pairs in cuts
         for shown, scored in shows
     ]
-    found = outputs_of_passes(network, store, rows, passes)
-    joined = [
-        {task: out for each in found[start : start + len(shows)] for task, out in each.items()}
-        for start in range(0, len(found), len(shows))
-    ]
-    return [losses_of(network, store, rows, each) for each in joined]
+    found = losses_of_passes(network, store, rows, passes)
+    starts = range(0, len(found), len(shows))
+    return [np.concatenate(found[start : start + len(shows)], axis=1) for start in starts]

@@ -139,6 +139,14 @@ def loss_table(
     return losses_of(network, store, rows, outputs(network, store, rows, only))
 
 
+def losses_of_passes(
+    network: FusionNetwork, store: GraphStore, rows: Tensor, passes: Sequence[Pass]
+) -> list[np.ndarray]:
+    """Loss ``[n, T]`` of each pass, of the tasks that it keeps, NaN where unlabelled."""
+    found = outputs_of_passes(network, store, rows, passes)
+    return [losses_of(network, store, rows, each) for each in found]
+
+
 def losses_of(
     network: FusionNetwork, store: GraphStore, rows: Tensor, found: dict[str, Tensor]
 ) -> np.ndarray:

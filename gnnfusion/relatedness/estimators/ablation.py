@@ -20,7 +20,7 @@ of the held-out rows, or T over all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -40,7 +40,7 @@ from gnnfusion.relatedness.estimators import INFORMS
 from gnnfusion.relatedness.paired import as_rise, paired_gains
 from gnnfusion.relatedness.resampling import some_rows
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.training.evaluate import Pass, loss_table, losses_of, outputs_of_passes
+from gnnfusion.training.evaluate import Pass, loss_table, losses_of_passes
 from gnnfusion.training.evidence import kin_matrix
 
 MOST = 100
@@ -53,7 +53,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     rows = some_rows(rows, MOST, np.random.default_rng(seed))
     pairs = [(i, j) for i in range(len(names)) for j in range(len(names)) if i != j]
     passes = [Pass(within=partial(cut, network, i, j), tasks=[names[j]]) for i, j in pairs]
-    found = _losses(network, store, rows, passes)
+    found = losses_of_passes(network, store, rows, passes)
     cuts = {pair: losses[:, 0] for pair, losses in zip(pairs, found, strict=True)}
     return _graph("ablation", network, store, rows, seed, cuts)
 
@@ -64,7 +64,9 @@ def estimate_ablation_total(
     """Loss that cutting i off from everything costs j."""
     _check(network)
     tasks = range(len(store.schema.tasks))
-    found = _losses(network, store, rows, [Pass(within=partial(cut, network, i)) for i in tasks])
+    found = losses_of_passes(
+        network, store, rows, [Pass(within=partial(cut, network, i)) for i in tasks]
+    )
     table = {(i, j): found[i][:, j] for i in tasks for j in tasks if j != i}
     return _graph("ablation_total", network, store, rows, seed, table)
 
@@ -75,18 +77,11 @@ def total_rise(network: FusionNetwork, store: GraphStore, rows: Tensor) -> np.nd
     passes = [Pass(within=partial(cut, network, i)) for i in range(len(store.schema.tasks))]
     known = store.masks[rows].numpy()
     base, *after = (
-        losses.mean(0, where=known) for losses in _losses(network, store, rows, [Pass(), *passes])
+        losses.mean(0, where=known)
+        for losses in losses_of_passes(network, store, rows, [Pass(), *passes])
     )
     found = (np.stack(after) - base) / base
     return np.where(kin_matrix(store.schema).numpy(), np.nan, found)
-
-
-def _losses(
-    network: FusionNetwork, store: GraphStore, rows: Tensor, passes: Sequence[Pass]
-) -> list[np.ndarray]:
-    """Losses ``[n, T]`` of each pass, of the tasks that it keeps."""
-    found = outputs_of_passes(network, store, rows, passes)
-    return [losses_of(network, store, rows, each) for each in found]
 
 
 @contextmanager

@@ -18,7 +18,6 @@ in the features is then told by the label, and counts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -32,7 +31,7 @@ from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators import BEYOND
 from gnnfusion.relatedness.paired import flip_tests, paired_gains
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.training.evaluate import Pass, losses_of, outputs_of_passes
+from gnnfusion.training.evaluate import Pass, losses_of, losses_of_passes, outputs_of_passes
 from gnnfusion.training.evidence import kin_matrix, only_shown
 
 TOLD = 3  # labels drawn in place of each true one
@@ -66,15 +65,12 @@ def estimate(
         """Passes in which the label of one task is shown, by that task."""
         return [Pass(shown=partial(only_shown, task=i), told=labels) for i in range(count)]
 
-    def losses(found: Sequence[dict[str, Tensor]]) -> np.ndarray:
-        """Losses of those passes, ``[T, n, T]``."""
-        return np.stack([losses_of(network, store, rows, out) for out in found])
-
     nothing, *true = outputs_of_passes(network, store, rows, [Pass(), *knowing(told or store)])
-    base, after = losses_of(network, store, rows, nothing), losses(true)
+    base, *after_each = (losses_of(network, store, rows, out) for out in (nothing, *true))
+    after = np.stack(after_each)  # [i, n, j]
     drawn = [draw_labels(store, rows, nothing, rng) for _ in range(TOLD)]
-    others = outputs_of_passes(network, store, rows, [p for d in drawn for p in knowing(d)])
-    told_draws = losses(others).reshape(TOLD, *after.shape).mean(0)
+    found = losses_of_passes(network, store, rows, [p for labels in drawn for p in knowing(labels)])
+    told_draws = np.reshape(found, (TOLD, *after.shape)).mean(0)
     both = masks.T[:, :, None] & masks  # [i, n, j]
     sources, targets = (~kin).nonzero()
     pairs = both[sources, :, targets].T
