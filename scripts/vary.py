@@ -22,30 +22,25 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from parts.inputs import load_frozen, reading, with_value  # scripts/ is where this program lies
+from parts.inputs import (
+    load_frozen,
+    reading,
+    with_encoder,
+    with_value,
+)  # scripts/ is where this program lies
 from parts.results import markdown, mean_and_spread, write_result
 
-from gnnfusion import GraphStore, Schema, TrainConfig, build, datasets
+from gnnfusion import GraphStore, TrainConfig, build, datasets
+from gnnfusion.errors import UsageError
 from gnnfusion.graphs.topology import default_rules
 from gnnfusion.graphs.views import with_topology
 from gnnfusion.training.fit import fit
-
-
-def with_encoder(schema: Schema, setting: str, value: Any) -> Schema:
-    """The schema with one setting of the encoders that ``encoder.NAMES.SETTING`` names."""
-    _, names, name = setting.split(".")
-    changed = tuple(
-        replace(m, encoder={**m.encoder, name: value}) if m.name in names.split(",") else m
-        for m in schema.modalities
-    )
-    return replace(schema, modalities=changed)
 
 
 def rules(store: GraphStore, wiring: str) -> list[dict[str, Any]]:
@@ -60,6 +55,29 @@ def rules(store: GraphStore, wiring: str) -> list[dict[str, Any]]:
         "asks": [{"asks": {"modality": m}} for m in names],
     }  # fmt: skip
     return found + added[wiring]
+
+
+def varied_inputs(
+    name: str, setting: str, values: list[str], config: dict[str, Any], folder: Path
+) -> dict[str, tuple[GraphStore, dict[str, Any]]]:
+    """Store and settings of each value; `UsageError` for a modality that there is not."""
+    schema, found = load_frozen(name), {}
+    of_schema = setting == "modalities" or setting.startswith("encoder.")
+    plain = None if of_schema else build(schema, folder / "store", progress=False)
+    for value in values:
+        if plain is not None and setting == "wiring":
+            found[value] = with_topology(plain, rules(plain, value)), config
+        elif plain is not None:
+            found[value] = plain, with_value(config, setting, yaml.safe_load(value))
+        else:
+            if setting == "modalities":
+                changed = reading(schema, value.split(","))
+            else:
+                names, _, encoder = setting.removeprefix("encoder.").partition(".")
+                read = yaml.safe_load(value)
+                changed = with_encoder(schema, names.split(","), encoder, read)
+            found[value] = build(changed, folder / f"store {value}", progress=False), config
+    return found
 
 
 def main() -> None:
@@ -78,23 +96,13 @@ def main() -> None:
         config = with_value(config, name, yaml.safe_load(text))
     scores: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        schema = load_frozen(a.name)
-        plain = build(schema, Path(folder) / "store", progress=False)
-        stores, settings = dict.fromkeys(a.values, plain), dict.fromkeys(a.values, config)
-        for value in stores:
-            if a.setting == "wiring":
-                stores[value] = with_topology(plain, rules(plain, value))
-            elif a.setting == "modalities":
-                read = reading(schema, value.split(","))
-                stores[value] = build(read, Path(folder) / value, progress=False)
-            elif a.setting.startswith("encoder."):
-                changed = with_encoder(schema, a.setting, yaml.safe_load(value))
-                stores[value] = build(changed, Path(folder) / value, progress=False)
-            else:
-                settings[value] = with_value(config, a.setting, yaml.safe_load(value))
+        try:
+            varied = varied_inputs(a.name, a.setting, a.values, config, Path(folder))
+        except UsageError as error:
+            parser.error(str(error))
         for seed in range(a.seeds):
-            for value, store in stores.items():
-                chosen = TrainConfig.from_dict({**settings[value], "seed": seed})
+            for value, (store, settings) in varied.items():
+                chosen = TrainConfig.from_dict({**settings, "seed": seed})
                 _, keeper = fit(store, chosen, None)
                 scores.setdefault(value, []).append(keeper.best_score)
                 print(f"{a.setting} {value}, seed {seed}: {keeper.best_score:.4f}", flush=True)

@@ -44,7 +44,8 @@ class Pass:
     shown
         Maps the known-label mask of a batch ``[B, T]`` to the labels to show; none by default.
     told
-        The same samples with the labels that are shown; the store's own by default.
+        The same samples, with the same labels known, whose labels are shown; the store's own by
+        default.
     within
         Makes a context for the pass, such as one in which edges are cut.
     tasks
@@ -90,6 +91,8 @@ def outputs_of_passes(
     batch_size
         Samples at a time; changes nothing but speed.
     """
+    if not passes:
+        return []
     network.eval()
     device = next(network.parameters()).device
     topology = topology_of(store)

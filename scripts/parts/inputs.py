@@ -11,6 +11,7 @@ import torch
 
 from gnnfusion import GraphStore, Modality, Schema, Task, datasets
 from gnnfusion.datasets.planted import PlantedArrays
+from gnnfusion.errors import UsageError
 from gnnfusion.graphs.arrays import store_from_arrays
 
 
@@ -21,8 +22,27 @@ def load_frozen(name: str, **options: Any) -> Schema:
 
 
 def reading(schema: Schema, modalities: Collection[str]) -> Schema:
-    """The same samples and tasks, and of their modalities only these."""
+    """The same samples and tasks, and of their modalities only these; a `UsageError` if one is
+    none of theirs."""
+    _check_modalities(schema, modalities)
     return replace(schema, modalities=tuple(m for m in schema.modalities if m.name in modalities))
+
+
+def with_encoder(schema: Schema, modalities: Collection[str], name: str, value: Any) -> Schema:
+    """The schema with one setting of the encoders of these modalities changed; likewise."""
+    _check_modalities(schema, modalities)
+    changed = tuple(
+        replace(m, encoder={**m.encoder, name: value}) if m.name in modalities else m
+        for m in schema.modalities
+    )
+    return replace(schema, modalities=changed)
+
+
+def _check_modalities(schema: Schema, names: Collection[str]) -> None:
+    for name in names:
+        if name not in schema.modality_names:
+            known = ", ".join(schema.modality_names)
+            raise UsageError(f"there is no modality {name!r}; use {known}")
 
 
 def with_value(config: dict[str, Any], name: str, value: Any) -> dict[str, Any]:

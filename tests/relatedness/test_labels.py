@@ -252,6 +252,14 @@ def test_sparse_tables_have_no_interval():
     assert np.isfinite(with_interval(rare, half, False, draw)).all()
 
 
+def test_equal_and_opposite_numbers_have_exactly_one():
+    for seed in range(50):
+        a = rng(seed).normal(size=40)
+        for b in (a, -a):
+            assert with_interval(a, b, True, rng()) == pytest.approx((1, 1, 1), abs=1e-12)
+            assert with_interval(a, b, True, rng())[0] <= 1
+
+
 @pytest.mark.parametrize("ranks", [True, False])
 def test_memory_is_bounded_and_changes_no_number(ranks, monkeypatch):
     draw = rng(9)

@@ -68,3 +68,4 @@ def test_what_is_cut_in_one_pass_is_there_in_the_next(store):
     assert not all(torch.equal(between[t], before[t]) for t in alone)
     assert all(torch.equal(after[t], before[t]) for t in alone)
     assert all(len(out) == 0 for out in outputs(network, store, rows[:0]).values())
+    assert outputs_of_passes(network, store, rows, []) == []

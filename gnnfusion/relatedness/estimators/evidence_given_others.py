@@ -17,7 +17,8 @@ the true label and not in the drawn one. The test holds as far as i is predicted
 Intervals are percentile bootstraps over samples.
 
 Cost: of T tasks 1.5 T (T - 1) passes over the samples and some (more where tasks have kin), for
-which their modalities are encoded twice: several times that of ``evidence``.
+which their modalities are encoded twice: several times that of ``evidence``. All rows are passed
+through, though a pair is measured on those that have both labels.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Absolute correlation of `a` ``[n]`` with each row of `b` ``[D, n]``, both as `_ranks`."""
-    found: np.ndarray = np.abs(b @ a)
+    found: np.ndarray = np.minimum(np.abs(b @ a), 1.0)  # equal labels may round to more
     return found
 
 
