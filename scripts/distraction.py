@@ -22,12 +22,10 @@ import numpy as np
 import yaml
 from parts.inputs import planted_store, with_value  # scripts/ is where this program lies
 from parts.results import mean_and_spread, write_result
+from parts.scores import score_on_test
 
-from gnnfusion import GraphStore, TrainConfig, datasets
+from gnnfusion import TrainConfig, datasets
 from gnnfusion.datasets.planted import PlantedArrays
-from gnnfusion.training.evaluate import loss_table
-from gnnfusion.training.fit import fit
-from gnnfusion.training.objective import constant_losses
 
 METHODS = (
     "concat", "average", "gated", "transformer", "gcn", "gatv2", "gatv2:modality_dropout=0.3",
@@ -58,14 +56,6 @@ def read(method: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return (with_value(config, name, yaml.safe_load(text)) if name else config), {}
 
 
-def score(store: GraphStore, config: dict[str, Any], seed: int) -> float:
-    """Mean over tasks of the loss on test rows over that of the training mean."""
-    network, _ = fit(store, TrainConfig.from_dict({**config, "seed": seed}), None)
-    train, test = store.rows("train"), store.rows("test")
-    found = np.nanmean(loss_table(network, store, test), axis=0)
-    return float(np.mean(found / constant_losses(network, store, train, test).numpy()))
-
-
 def main() -> None:
     """Train, compare and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -79,9 +69,10 @@ def main() -> None:
     for seed in range(a.first_seed, a.first_seed + a.data_seeds):
         data = datasets.planted_arrays(seed=seed, **SIZES)
         for method in a.methods:
-            config, encoder = read(method)
+            settings, encoder = read(method)
+            config = TrainConfig.from_dict({**settings, "seed": seed})
             pair = [
-                score(planted_store(each, encoder), config, seed)
+                score_on_test(planted_store(each, encoder), config)
                 for each in (data, distracted(data, a.width))
             ]
             found[method].append((pair[0], pair[1]))

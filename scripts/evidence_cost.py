@@ -19,21 +19,11 @@ from pathlib import Path
 import numpy as np
 from parts.inputs import load_frozen  # scripts/ is where this program lies
 from parts.results import write_result
+from parts.scores import score_on_test
 
-from gnnfusion import GraphStore, TrainConfig, build, datasets
-from gnnfusion.training.evaluate import loss_table
-from gnnfusion.training.fit import fit
-from gnnfusion.training.objective import constant_losses
+from gnnfusion import TrainConfig, build, datasets
 
 EVIDENCE = 0.5  # where a data set's own settings have switched it off
-
-
-def score(store: GraphStore, config: TrainConfig) -> float:
-    """Mean over tasks of the test loss, nothing known, over that of the training mean."""
-    network, _ = fit(store, config, None)
-    train, test = store.rows("train", *(["valid"] if config.refit else [])), store.rows("test")
-    found = np.nanmean(loss_table(network, store, test), axis=0)
-    return float(np.mean(found / constant_losses(network, store, train, test).numpy()))
 
 
 def main() -> None:
@@ -52,7 +42,7 @@ def main() -> None:
             pairs = []
             for seed in range(a.seeds):
                 settings = [replace(config, seed=seed, evidence=e) for e in (config.evidence, 0.0)]
-                pairs.append([score(store, s) for s in settings])
+                pairs.append([score_on_test(store, s) for s in settings])
                 print(name, "seed", seed, pairs[-1], flush=True)
         found = np.array(pairs)
         difference = found[:, 0] - found[:, 1]

@@ -214,17 +214,16 @@ def evaluate(
     but its own and its kin's shown, and nothing at all if the network has not learned to read
     labels (`given` is false: trained with evidence 0) or its fusion cannot."""
     result: dict[str, Any] = {"split": {}, "split_given_others": {}}
-    kin = kin_matrix(store.schema)
+    kin, reads = kin_matrix(store.schema), given and network.reads_labels
+    knowing = [
+        Pass(shown=partial(others_shown, kin=kin, task=place), tasks=[task])
+        for place, task in enumerate(store.schema.task_names)
+        if reads and not kin[place].all()
+    ]
     for split in splits:
         rows = store.rows(split)
         if len(rows) == 0:
             continue
-        reads = given and network.reads_labels
-        knowing = [
-            Pass(shown=partial(others_shown, kin=kin, task=place), tasks=[task])
-            for place, task in enumerate(store.schema.task_names)
-            if reads and not kin[place].all()
-        ]
         plain, *told = outputs_of_passes(network, store, rows, [Pass(), *knowing])
         result["split"][split] = scores(network, store, rows, plain)
         if reads:

@@ -40,7 +40,7 @@ from gnnfusion.relatedness.estimators import INFORMS
 from gnnfusion.relatedness.paired import as_rise, paired_gains
 from gnnfusion.relatedness.resampling import some_rows
 from gnnfusion.relatedness.task_graph import TaskGraph
-from gnnfusion.training.evaluate import Pass, loss_table, losses_of_passes
+from gnnfusion.training.evaluate import Pass, losses_of_passes
 from gnnfusion.training.evidence import kin_matrix
 
 MOST = 100
@@ -53,9 +53,9 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     rows = some_rows(rows, MOST, np.random.default_rng(seed))
     pairs = [(i, j) for i in range(len(names)) for j in range(len(names)) if i != j]
     passes = [Pass(within=partial(cut, network, i, j), tasks=[names[j]]) for i, j in pairs]
-    found = losses_of_passes(network, store, rows, passes)
+    base, *found = losses_of_passes(network, store, rows, [Pass(), *passes])
     cuts = {pair: losses[:, 0] for pair, losses in zip(pairs, found, strict=True)}
-    return _graph("ablation", network, store, rows, seed, cuts)
+    return _graph("ablation", store, seed, base, cuts)
 
 
 def estimate_ablation_total(
@@ -63,25 +63,25 @@ def estimate_ablation_total(
 ) -> TaskGraph:
     """Loss that cutting i off from everything costs j."""
     _check(network)
-    tasks = range(len(store.schema.tasks))
-    found = losses_of_passes(
-        network, store, rows, [Pass(within=partial(cut, network, i)) for i in tasks]
-    )
+    base, *found = _cut_off(network, store, rows)
+    tasks = range(len(found))
     table = {(i, j): found[i][:, j] for i in tasks for j in tasks if j != i}
-    return _graph("ablation_total", network, store, rows, seed, table)
+    return _graph("ablation_total", store, seed, base, table)
 
 
 def total_rise(network: FusionNetwork, store: GraphStore, rows: Tensor) -> np.ndarray:
     """The values of `estimate_ablation_total` alone ``[T, T]``, without intervals."""
     _check(network)
-    passes = [Pass(within=partial(cut, network, i)) for i in range(len(store.schema.tasks))]
     known = store.masks[rows].numpy()
-    base, *after = (
-        losses.mean(0, where=known)
-        for losses in losses_of_passes(network, store, rows, [Pass(), *passes])
-    )
+    base, *after = (losses.mean(0, where=known) for losses in _cut_off(network, store, rows))
     found = (np.stack(after) - base) / base
     return np.where(kin_matrix(store.schema).numpy(), np.nan, found)
+
+
+def _cut_off(network: FusionNetwork, store: GraphStore, rows: Tensor) -> list[np.ndarray]:
+    """Losses ``[n, T]`` as they are, then with each task cut off from everything."""
+    passes = [Pass(within=partial(cut, network, i)) for i in range(len(store.schema.tasks))]
+    return losses_of_passes(network, store, rows, [Pass(), *passes])
 
 
 @contextmanager
@@ -166,13 +166,11 @@ def _check(network: FusionNetwork) -> None:
 
 def _graph(
     method: str,
-    network: FusionNetwork,
     store: GraphStore,
-    rows: Tensor,
     seed: int,
+    base: np.ndarray,
     cuts: Mapping[tuple[int, int], np.ndarray],
 ) -> TaskGraph:
-    base = loss_table(network, store, rows)
     kin = kin_matrix(store.schema).numpy()
     count = len(kin)
     value, low, high, none = (np.full((count, count), np.nan) for _ in range(4))

@@ -53,13 +53,12 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
     pairs = [(i, j) for i, j in (~kin).nonzero().tolist() if (masks[:, i] & masks[:, j]).sum() > 1]
     others = [~(kin[i] | kin[j]) for i, j in pairs]
     and_source = [o | (torch.arange(count) == i) for o, (i, _) in zip(others, pairs, strict=True)]
+    none = torch.zeros(count, dtype=torch.bool)
     # Many pairs have the same others, so what is shown is seen once.
-    shows = {
-        _key(shown): shown for shown in (torch.zeros(count, dtype=torch.bool), *others, *and_source)
-    }
+    shows = {_key(shown): shown for shown in (none, *others, *and_source)}
     passes = [Pass(shown=shown.logical_and) for shown in shows.values()]
     seen = dict(zip(shows, outputs_of_passes(network, store, rows, passes), strict=True))
-    nothing = losses_of(network, store, rows, next(iter(seen.values())))
+    nothing = losses_of(network, store, rows, seen[_key(none)])
     draws = []
     for (i, j), shown in zip(pairs, others, strict=True):
         there = torch.from_numpy(masks[:, i] & masks[:, j])
