@@ -1,22 +1,16 @@
-"""Worker processes for extraction: ordered results, one thread each, gone with their parent."""
+"""Extraction in worker processes: ordered results, one thread each."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import sys
-import threading
-import types
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import process
-from multiprocessing.context import SpawnContext, SpawnProcess
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gnnfusion.errors import DataError
+from gnnfusion.processes import fresh_processes, start_worker
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -50,7 +44,7 @@ def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -
             yield result
         return
     pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=_Context(), initializer=_start_worker
+        min(workers, len(jobs)), mp_context=fresh_processes(), initializer=start_worker
     )
     waiting: list[Future[Result]] = []
     ahead = 4 * workers  # enough to keep all busy without holding every result in memory
@@ -75,18 +69,6 @@ def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells workers when to stop
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Environment in which worker processes start, so that their libraries use one thread."""
@@ -100,28 +82,3 @@ def _one_thread() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _no_main() -> Iterator[None]:
-    """Keep spawned processes from running the user's script again.
-
-    They need nothing from it, and a script without a ``__main__`` guard must work.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-class _Process(SpawnProcess):
-    @staticmethod
-    def _Popen(process_obj: process.BaseProcess) -> Any:
-        with _no_main():
-            return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
-
-
-class _Context(SpawnContext):
-    Process = _Process  # type: ignore[assignment]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from gnnfusion.errors import RunError
+from gnnfusion.processes import prepared_processes, start_worker
 from gnnfusion.training.compare.plan import Trial
 from gnnfusion.training.compare.trial import Keyed, load_trial, run_in_process, start_process
 
@@ -119,8 +121,8 @@ def _in_processes(
 ) -> Finished[K]:  # fmt: skip
     """In the order in which they end."""
     waiting = list(pending)
-    # Fresh processes: a forked one would inherit the thread pools of this one, and may hang.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), start[0], start[1:]) as pool:
+    context = prepared_processes(work.__module__)
+    with ProcessPoolExecutor(jobs, context, _begin, start) as pool:
         running: dict[Future[dict[str, Any]], K] = {}
         try:
             while running or waiting:
@@ -131,9 +133,19 @@ def _in_processes(
                     break
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
                     yield running.pop(done), done.result()
+        except BrokenProcessPool as error:
+            raise RunError(
+                "a training process died, perhaps for lack of memory; call again with fewer jobs "
+                "(finished trainings are kept)"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _begin(start: Callable[..., None], *arguments: Any) -> None:
+    start_worker()
+    start(*arguments)
 
 
 def _late(deadline: float | None) -> bool:
