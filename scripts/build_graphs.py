@@ -15,7 +15,6 @@ import yaml
 
 import gnnfusion as gf
 from gnnfusion.errors import GnnFusionError
-from gnnfusion.graphs.interop import to_networkx
 
 
 def pair(text: str) -> tuple[str, Any]:
@@ -75,6 +74,8 @@ def main() -> None:
     except GnnFusionError as error:
         parser.exit(error.exit_code, f"{error}\n")
     print_store(store)
+    from gnnfusion.graphs.interop import to_networkx  # PyG takes seconds to import
+
     print_graph(to_networkx(store, args.sample))
     print(f"store: {args.out}")
 
