@@ -41,10 +41,10 @@ them, it found fewer of the related pairs and predicted less of the measured tra
 PREDICTORS: Sequence[str] = ("labels", "cross_prediction")
 """What a prediction that is fitted to measured groups leans on.
 
-Chosen on planted data: of seeds 100 to 102 with overlapping labels, and 100 with one label a row. On
-each it foretold more of other groups' gains with these two than with those of `SINGLE_TRAINING`
-beside labels (z-Pearson 0.60 and 0.53 in the mean; 0.58 and 0.51 where no row has two labels), for a
-few dozen noisy gains do not tell which of many families to trust.
+Chosen on planted data, of seeds 100 to 102 with overlapping labels and 100 with one label a row. On
+each of these it foretold more of other groups' gains with the two than with labels and all of
+`SINGLE_TRAINING` (z-Pearson 0.60 and 0.53 in the mean; 0.58 and 0.51 where no row has two labels):
+a few dozen noisy gains do not tell which of many families to trust.
 """
 
 FLAT = 1e3  # spread of the priors on a and b, in spreads of the gains
