@@ -147,25 +147,22 @@ def coverage_of_rows(draws: int) -> list[list[Any]]:
     told = np.stack([loss_table(network, store, rows, i) for i in range(10)])
     left = left_over(network, store, rows)
     out = [o.double().numpy() for o in outputs(network, store, rows).values()]
-    aligned, sizes = cka_matrix(out), np.abs(cosines(network, store, rows[:9600]))
+    sizes = np.abs(cosines(network, store, rows[:9600]))
     correlation = np.abs(np.corrcoef(np.concatenate(left, 1).T))
     y = np.concatenate([store.target(t).numpy() for t in store.schema.task_names], 1)[rows]
     ranks = [np.argsort(np.argsort(c)) for c in y.T]
     together = np.abs(np.corrcoef(ranks))
-    told_by = estimate("cross_prediction", network, store, rows, 0).value
-    distances = rsa_matrix([o[:FAR] for o in out])
+    whole = {
+        "cka": cka_matrix(out),
+        "cross_prediction": estimate("cross_prediction", network, store, rows, 0).value,
+        "rsa": rsa_matrix([o[:FAR] for o in out]),
+    }
     for _ in range(draws):
         some = rng.choice(len(rows), 300, replace=False)
-        picks = rng.integers(0, 300, (200, 300))
-        drawn = np.stack([cka_matrix([o[some][p] for o in out]) for p in picks])
-        low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
         # With replacement: ten of 300 batches would be nearer to their mean than ten new ones.
         batches = sizes[rng.choice(len(sizes), 10)]
         least, most = mean_interval(batches)
-        of_some = {
-            name: estimate(name, network, store, rows[some], 0)
-            for name in ("cross_prediction", "rsa")
-        }
+        of_some = {name: estimate(name, network, store, rows[some], 0) for name in whole}
         for i, j in [pairs[n] for n in rng.choice(len(pairs), 6, replace=False)]:
             truth = (base[:, j] - told[i][:, j]).mean() / base[:, j].mean()
             count("evidence", *paired_gain(base[some, j], told[i][some, j], rng)[1:3], truth)
@@ -173,11 +170,9 @@ def coverage_of_rows(draws: int) -> list[list[Any]]:
                   correlation[i, j])  # fmt: skip
             count("labels", *labels.association(y[some, i], y[some, j], True, rng)[1:3],
                   together[i, j])  # fmt: skip
-            count("cka", low[i, j], high[i, j], aligned[i, j])
             count("gradient", least[i, j], most[i, j], sizes[:, i, j].mean())
-            for name, truth in (("cross_prediction", told_by), ("rsa", distances)):
-                graph = of_some[name]
-                count(name, graph.low[i, j], graph.high[i, j], truth[i, j])
+            for name, graph in of_some.items():
+                count(name, graph.low[i, j], graph.high[i, j], whole[name][i, j])
     return [[name, "rows", *share(held, draws)] for name, held in found.items()]
 
 

@@ -100,5 +100,7 @@ def test_graphs_need_no_label(estimate):
     np.testing.assert_array_equal(graph.value, again.value)
     np.testing.assert_array_equal(graph.value, graph.value.T)
     assert np.isnan(graph.value[0, 2])
-    assert graph.low[0, 1] <= graph.high[0, 1]
+    assert graph.low[0, 1] <= graph.value[0, 1] <= graph.high[0, 1]
+    for ends in (graph.low, graph.high):
+        np.testing.assert_array_equal(ends, ends.T)
     assert graph.ranks_only

@@ -13,7 +13,8 @@ held-out rows; no label is read, so tasks that are never labelled together are c
     analysis as Dwivedi and Roig use it for tasks, arXiv:1904.11740), of at most `MOST` rows.
 
 Question: training with i helps j, of which likeness is a sign. Null: none, since both are functions
-of the same inputs. Intervals are bootstraps over rows. Cost: one forward pass.
+of the same inputs. Intervals are over rows: of ``cka``, a square, by `intervals.square_interval`,
+of ``rsa`` by a bootstrap. Cost: one forward pass.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from torch import Tensor
 
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.relatedness.alignment import aligned_without
 from gnnfusion.relatedness.estimators import HELPS
+from gnnfusion.relatedness.intervals import square_interval
 from gnnfusion.relatedness.resampling import resampled, some_rows
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import outputs
@@ -39,14 +42,15 @@ MOST = 100
 
 
 def estimate_cka(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
-    """Linear centred kernel alignment of every pair."""
+    """Linear centred kernel alignment of every pair; nothing is drawn."""
     vectors = _vectors(network, store, rows)
-    picks = np.random.default_rng(seed).integers(0, len(rows), (DRAWS, len(rows)))
-    drawn = np.stack([cka_matrix([v[p] for v in vectors]) for p in picks])
+    value = cka_matrix(vectors)
+    low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
+    for i, j in zip(*np.triu(np.isfinite(value), 1).nonzero(), strict=True):
+        ends = square_interval(value[i, j], aligned_without(vectors[i], vectors[j]))
+        low[[i, j], [j, i]], high[[i, j], [j, i]] = ends
     unit = "centred kernel alignment"
-    return graph_of_likeness(
-        "cka", cka_matrix(vectors), *_percentiles(drawn), store, len(rows), unit
-    )
+    return graph_of_likeness("cka", value, low, high, store, len(rows), unit)
 
 
 def estimate_rsa(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
