@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="at most so many")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--missing", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="no search, one seed, four epochs")
+    parser.add_argument("--quick", action="store_true", help="no search, one seed, three epochs")
     parser.add_argument("--work", type=Path, default=Path("runs/compare"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     a = parser.parse_args()
@@ -65,7 +65,7 @@ def main() -> None:
     if unknown:
         parser.error(f"no data set {', '.join(sorted(unknown))}; use {', '.join(datasets.names())}")
     if a.quick:
-        a.seeds, a.trials, a.epochs = 1, 1, min(4, a.epochs or 4)
+        a.seeds, a.trials, a.epochs = 1, 1, min(3, a.epochs or 3)
     for name in a.names:
         for kind in a.kinds:
             study(a, name, kind, families(a.every)[kind])
