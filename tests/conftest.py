@@ -19,7 +19,10 @@ settings.register_profile("gnnfusion", deadline=None)
 settings.load_profile("gnnfusion")
 
 
-LONG = ("test_scripts", "test_docs", "test_cli", "test_cli_relate", "test_cli_groups")
+LONG = (
+    "test_scripts", "test_docs", "test_cli", "test_cli_relate", "test_cli_groups", "test_compare",
+    "test_build", "test_fit", "test_measure_transfer",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
