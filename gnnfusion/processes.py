@@ -8,36 +8,41 @@ import signal
 import sys
 import threading
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing import process
 from multiprocessing.context import BaseContext, SpawnContext, SpawnProcess
-from typing import Any
+from multiprocessing.process import BaseProcess
 
 
-@contextmanager
-def _no_main() -> Iterator[None]:
-    """Keep a process that starts from running the user's script again.
+class _WithoutMain(BaseProcess):
+    """A process that does not run the user's script again when it starts.
 
     It needs nothing from it, and a script without a ``__main__`` guard must work.
     """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+
+    def start(self) -> None:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            super().start()
+        finally:
+            sys.modules["__main__"] = main
 
 
-class _Spawned(SpawnProcess):
-    @staticmethod
-    def _Popen(process_obj: process.BaseProcess) -> Any:
-        with _no_main():
-            return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
+class _Spawned(_WithoutMain, SpawnProcess):
+    pass
 
 
 class _Spawning(SpawnContext):
     Process = _Spawned  # type: ignore[assignment]
+
+
+if sys.platform == "linux":
+    from multiprocessing.context import ForkServerContext, ForkServerProcess
+
+    class _Forked(_WithoutMain, ForkServerProcess):
+        pass
+
+    class _Forking(ForkServerContext):
+        Process = _Forked  # type: ignore[assignment]
 
 
 def fresh_processes() -> BaseContext:
@@ -45,34 +50,18 @@ def fresh_processes() -> BaseContext:
     return _Spawning()
 
 
-if sys.platform == "linux":  # libraries of other systems do not all bear a fork
-    from multiprocessing.context import ForkServerContext, ForkServerProcess
+def prepared_processes(module: str) -> BaseContext:
+    """Processes in which a module is imported already, which can take longer than their work.
 
-    class _Forked(ForkServerProcess):
-        @staticmethod
-        def _Popen(process_obj: process.BaseProcess) -> Any:
-            with _no_main():
-                return ForkServerProcess._Popen(process_obj)  # type: ignore[attr-defined]
-
-    class _Forking(ForkServerContext):
-        Process = _Forked  # type: ignore[assignment]
-
-    def prepared_processes(module: str) -> BaseContext:
-        """Processes in which a module is imported already, which can take longer than their work.
-
-        A server without threads imports it once, and is forked for each; this process itself could
-        not be, for its thread pools would be gone in the fork, which may hang then. Elsewhere than
-        on Linux each process starts from nothing.
-        """
+    A server that does nothing but import it is forked for each; this process itself could not be,
+    for its thread pools would be gone in the fork, which may hang then. Elsewhere than on Linux,
+    where not all libraries bear a fork, each process starts from nothing.
+    """
+    if sys.platform == "linux":
         context = _Forking()
         context.set_forkserver_preload([module])
         return context
-
-else:
-
-    def prepared_processes(module: str) -> BaseContext:
-        """As `fresh_processes`."""
-        return fresh_processes()
+    return fresh_processes()
 
 
 def start_worker() -> None:
