@@ -44,7 +44,7 @@ from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.balancing.balancer import split_parameters
 from gnnfusion.training.objective import task_losses
 from gnnfusion.training.probes import Probes, probe_step
-from gnnfusion.training.seeding import derived_seed
+from gnnfusion.training.seeding import seed_torch
 
 Control = dict[str, Any]
 """``value``, a ``sentence`` that says what came out, and ``passed``: None where either is well, or
@@ -159,7 +159,7 @@ def labels_randomized(graph: TaskGraph, shuffled: TaskGraph) -> dict[str, Contro
 def fresh(network: FusionNetwork, store: GraphStore, seed: int) -> FusionNetwork:
     """The network as it was before training, from a seed of its own."""
     with torch.random.fork_rng():
-        torch.manual_seed(derived_seed("fresh weights", seed))
+        seed_torch("fresh weights", seed)
         bare = network_for(store, network.config)
     bare.fit_statistics(store, store.rows("train"))
     return bare.to(next(network.parameters()).device).eval()

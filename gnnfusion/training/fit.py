@@ -32,7 +32,7 @@ from gnnfusion.training.module import FusionModule
 from gnnfusion.training.objective import static_weights
 from gnnfusion.training.probes import FILE, Probes
 from gnnfusion.training.run import WEIGHTS, Run, check_same_store, data_of, features_of
-from gnnfusion.training.seeding import derived_seed
+from gnnfusion.training.seeding import seed_torch
 from gnnfusion.whole import whole_file, write_json, write_text
 
 CARD = "README.md"
@@ -126,7 +126,7 @@ def fit(
     _check_rows(store, train_rows, valid_rows, config, asked)
     check_tasks(config, store.schema.task_names)
     device = pick_device(config.device)
-    torch.manual_seed(derived_seed("weights", config.seed))
+    seed_torch("weights", config.seed)
     network = network_for(store, config.network)
     network.fit_statistics(store, train_rows)
     module = FusionModule(network, store, config, train_rows, valid_rows)

@@ -37,7 +37,7 @@ from gnnfusion.training.objective import (
 )
 from gnnfusion.training.pretext import PretextLoss
 from gnnfusion.training.probes import probe_step
-from gnnfusion.training.seeding import derived_seed, draw_left_out, epoch_order, generator
+from gnnfusion.training.seeding import draw_left_out, epoch_order, generator, seed_torch
 
 VALID_BATCH = 256
 
@@ -180,7 +180,7 @@ class FusionModule(pl.LightningModule):
         masks = batch.masks.cpu()
         shown = draw_shown(masks, self.kin, self.evidence, generator("evidence", *place))
         scored = scorable(masks, shown, self.kin)
-        torch.manual_seed(derived_seed("step", *place))
+        seed_torch("step", *place)
         visible = shown.to(batch.masks.device) if self.evidence else None
         outputs = self.network(batch, visible)
         losses = task_losses(
@@ -204,14 +204,14 @@ class FusionModule(pl.LightningModule):
         loss = balanced + self.network.penalty()
         if self.pretext is not None:
             place = (self.config.seed, self.current_epoch, batch_idx)
-            torch.manual_seed(derived_seed("pretext", *place))
+            seed_torch("pretext", *place)
             loss = loss + self.config.pretext_weight * self.pretext(self.network, batch)
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.config.modulation:
             place = (self.config.seed, self.current_epoch, self.global_step)
-            torch.manual_seed(derived_seed("modulation", *place))
+            seed_torch("modulation", *place)
             slowed = dict(zip(self.store.schema.modality_names, self.factors.tolist(), strict=True))
             schedule = self.lr_schedulers()
             assert isinstance(schedule, torch.optim.lr_scheduler.LRScheduler)

@@ -14,6 +14,18 @@ def derived_seed(*keys: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+def seed_torch(*keys: int | str) -> None:
+    """Let what torch draws next, on the CPU and on CUDA devices, depend on the place alone.
+
+    As `torch.manual_seed`, which formats the call stack for each kind of device that a machine has
+    not: a tenth of the time of a small step.
+    """
+    seed = derived_seed(*keys)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # else no network is there that could draw
+        torch.cuda.manual_seed_all(seed)
+
+
 def generator(*keys: int | str) -> torch.Generator:
     """A CPU random generator for this place."""
     return torch.Generator().manual_seed(derived_seed(*keys))

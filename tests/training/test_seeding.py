@@ -3,8 +3,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnnfusion.training.seeding import derived_seed, draw_left_out, epoch_order, generator
+from gnnfusion.training.seeding import (
+    derived_seed,
+    draw_left_out,
+    epoch_order,
+    generator,
+    seed_torch,
+)
 
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 KEYS = st.lists(st.one_of(st.integers(-5, 5), st.sampled_from(["a", "b", "1"])), max_size=4)
 
 
@@ -18,6 +25,15 @@ def test_a_generator_is_a_function_of_its_place():
     a, b, c = (torch.rand(4, generator=generator("x", n)) for n in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=cuda)])
+def test_what_torch_draws_is_what_it_draws_after_its_own_seeding(device):
+    torch.zeros(1, device=device)
+    torch.manual_seed(derived_seed("step", 3))
+    expected = torch.rand(4, device=device)
+    seed_torch("step", 3)
+    assert torch.equal(torch.rand(4, device=device), expected)
 
 
 def test_every_epoch_visits_all_rows_in_an_order_of_its_own():
