@@ -71,6 +71,9 @@ class TaskGraph:
         a third. They never count as findings and are left out of the adjustment.
     symmetric
         The method gives i, j and j, i the same value, so that the adjustment counts them once.
+    one_sided
+        A value at or below `null` is no finding, whatever its test says: in the adjustment its
+        p-value counts as 1.
     null
         Value of a pair that is not related: 0, or 1 for attention relative to uniform. Figures
         are centred on it.
@@ -113,6 +116,7 @@ class TaskGraph:
     n: np.ndarray
     derived: np.ndarray | None = None
     symmetric: bool = False
+    one_sided: bool = False
     null: float = 0.0
     unit: str = ""
     ranks_only: bool = False
@@ -166,15 +170,18 @@ class TaskGraph:
         """
         from scipy.stats import false_discovery_control
 
-        out = np.full_like(self.p_value, np.nan)
-        tested = np.isfinite(self.p_value) & ~self._derived
+        counted = self.p_value
+        if self.one_sided:
+            counted = np.where((self.value <= self.null) & np.isfinite(counted), 1.0, counted)
+        out = np.full_like(counted, np.nan)
+        tested = np.isfinite(counted) & ~self._derived
         if self.symmetric:
             # Where the two halves differ, the larger p-value counts.
-            both = np.fmax(self.p_value, self.p_value.T)
+            both = np.fmax(counted, counted.T)
             tested = np.triu(tested | tested.T)
             out[tested] = false_discovery_control(both[tested], method="by")
             return np.where(np.isfinite(out), out, out.T)
-        out[tested] = false_discovery_control(self.p_value[tested], method="by")
+        out[tested] = false_discovery_control(counted[tested], method="by")
         return out
 
     @property
@@ -331,6 +338,7 @@ class TaskGraph:
             "level": self.level,
             "alpha": self.alpha,
             "symmetric": self.symmetric,
+            "one_sided": self.one_sided,
             "unit": self.unit,
             "ranks_only": self.ranks_only,
             "retrained": None if self.retrained is None else finite(self.retrained.tolist()),
@@ -362,6 +370,7 @@ class TaskGraph:
                 n=np.array(values["n"], dtype=np.int64),
                 derived=np.array(values["derived"], dtype=bool),
                 symmetric=values["symmetric"],
+                one_sided=values.get("one_sided", False),
                 null=values["null"],
                 unit=values["unit"],
                 ranks_only=values["ranks_only"],

@@ -63,6 +63,21 @@ def test_derived_pairs_are_no_findings_and_cost_no_power():
     assert sum(e.derived for e in graph.edges(significant_only=False)) == 2
 
 
+def test_of_a_one_sided_method_only_a_value_above_the_null_is_a_finding():
+    """Its p-value stays as it is; for the others it counts as a test that came out at 1."""
+    rng = np.random.default_rng(1)
+    value, p = rng.normal(1, 1, (6, 6)), rng.random((6, 6)) ** 6
+    graph = make(6, value=value, p_value=p, null=1.0, one_sided=True)
+    above = graph.value > 1
+    plain = make(6, value=value, p_value=np.where(above, p, 1.0), null=1.0)
+    np.testing.assert_array_equal(graph.p_adjusted, plain.p_adjusted)
+    assert not graph.significant[~above].any()
+    assert make(6, value=value, p_value=p, null=1.0).significant[~above].any()
+    off = ~np.eye(6, dtype=bool)
+    np.testing.assert_array_equal(graph.p_value[off], p[off])
+    assert same(TaskGraph.from_dict(graph.to_dict()), graph)
+
+
 def test_a_symmetric_method_counts_a_pair_once():
     p = np.full((3, 3), 0.02)
     assert make(3, p_value=p, symmetric=True).p_adjusted[0, 1] == pytest.approx(0.02 * 11 / 6)

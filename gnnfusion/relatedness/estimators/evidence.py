@@ -11,7 +11,8 @@ that alone lowers its loss. So the p-value is not of the fall against nothing kn
 against a label drawn from what the network predicts for task i (`draw_labels`), which under the
 null serves as well as the true one (the conditional randomization test of Candès et al.,
 arXiv:1610.02351): a one-sided sign-flip test of the paired differences, over the mean of `TOLD`
-draws; where the loss does not fall, it is 1. Shuffled labels would not do, for they contradict the
+draws. A pair whose loss does not fall against nothing known is no finding even so: there a drawn
+label misleads more than the true one. Shuffled labels would not do, for they contradict the
 features. The test holds as far as the network predicts task i rightly: what it makes too little of
 in the features is then told by the label, and counts.
 """
@@ -81,7 +82,6 @@ def estimate(
     for matrix, each in zip((value, low, high), gains, strict=True):
         matrix[sources, targets] = each
     p_value[sources, targets] = flip_tests(against, knew, rng)
-    p_value[value <= 0] = 1.0  # a label that misleads is no finding, if a drawn one misleads more
     return TaskGraph(
         tasks=tasks,
         method="evidence",
@@ -92,6 +92,7 @@ def estimate(
         p_value=p_value,
         n=both.sum(1),
         derived=kin & ~np.eye(count, dtype=bool),
+        one_sided=True,
         notes=(BEYOND,),
     )
 

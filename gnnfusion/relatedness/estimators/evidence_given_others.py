@@ -88,7 +88,6 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         for (i, j), number in zip(pairs, each, strict=True):
             matrix[i, j] = number
     value, low, high, p_value = matrices
-    p_value[value <= 0] = 1.0  # as in evidence
     return TaskGraph(
         tasks=tasks,
         method="evidence_given_others",
@@ -99,6 +98,7 @@ def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int)
         p_value=p_value,
         n=masks.T.astype(int) @ masks.astype(int),
         derived=kin.numpy() & ~np.eye(count, dtype=bool),
+        one_sided=True,
         unit="share of j's loss with nothing known",
         notes=(BEYOND,),
     )
