@@ -1,10 +1,12 @@
 """Train a data set's chosen settings over several seeds, beside a tuned linear baseline.
 
-    python scripts/study.py mosi --seeds 3
+    python scripts/study.py mosi --seeds 15 --members 3
     python scripts/study.py planted_v1 --seeds 5
 
 Writes docs/results/NAME.json (figures, seeds, versions, command) and prints the table that
 docs/results.md shows. Settings come from datasets/NAME/defaults.yaml; test rows choose nothing.
+Beside single trainings stand averages of `--members` of them (as `gnnfusion predict RUN RUN ...`
+averages them), each training in one average. Resumable: finished runs are kept in `--work`.
 For planted_v1 each seed is a data set of its own, and the study is of the evidence between tasks.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,46 +23,55 @@ import torch
 from parts.results import mean_and_spread, write_result  # scripts/ is where this program lies
 from sklearn.metrics import roc_auc_score
 
-from gnnfusion import TrainConfig, build, datasets, train
+from gnnfusion import GraphStore, TrainConfig, build, datasets, train
 from gnnfusion.relatedness.estimators.evidence import estimate
 from gnnfusion.training.baselines import baseline
-from gnnfusion.training.ensemble import combine
+from gnnfusion.training.ensemble import averaged
 from gnnfusion.training.evaluate import loss_table, outputs, predictions, scores_of_predictions
 from gnnfusion.training.objective import sample_losses
 
 
-def study(name: str, seeds: int) -> dict[str, Any]:
-    """Scores on test of the chosen settings over seeds, and of the linear baseline."""
+def study(name: str, seeds: int, members: int, work: Path) -> dict[str, Any]:
+    """Scores on test of the chosen settings over seeds, of averages, and of the linear reader."""
     config = datasets.defaults(name)
-    with tempfile.TemporaryDirectory() as folder:
-        store = build(datasets.load(name), Path(folder) / "store", progress=False)
-        runs, parts, test = [], [], store.rows("test")
-        for seed in range(seeds):
-            settings = TrainConfig.from_dict({**config, "seed": seed})
-            run = train(store, Path(folder) / f"run{seed}", settings, logs=False)
-            print(f"seed {seed}: {run.metrics['seconds']:.0f} s", flush=True)
-            runs.append(run.metrics)
-            network = run.network("cpu")
-            out = outputs(network, store, test)
-            parts.append([predictions(network, t, out[t.name]) for t in store.schema.tasks])
-        # As `gnnfusion predict RUN RUN` averages them.
-        together = scores_of_predictions(store, test, {
-            t.name: combine(t, p) for t, *p in zip(store.schema.tasks, *parts, strict=True)
+    place = work / "store"
+    store = (
+        GraphStore.open(place)
+        if place.exists()
+        else build(datasets.load(name), place, progress=False)
+    )
+    runs, predicted, test = [], [], store.rows("test")
+    for seed in range(seeds):
+        settings = TrainConfig.from_dict({**config, "seed": seed})
+        run = train(store, work / f"run{seed}", settings, logs=False)
+        print(f"seed {seed}: {run.metrics['seconds']:.0f} s", flush=True)
+        runs.append(run.metrics)
+        network = run.network("cpu")
+        out = outputs(network, store, test)
+        predicted.append({
+            t.name: predictions(network, t, out[t.name]) for t in store.schema.tasks
         })  # fmt: skip
-        reader = baseline(store, "linear")["test"]
+    parts = [predicted[n : n + members] for n in range(0, seeds - members + 1, members)]
+    together = [
+        scores_of_predictions(store, test, averaged(store.schema.tasks, part)) for part in parts
+    ]
+    reader = baseline(store, "linear")["test"]
     rows = []
     for task, metrics in runs[0]["split"]["test"].items():
         for metric in metrics:
-            values = [r["split"]["test"][task].get(metric, np.nan) for r in runs]
-            figures = *mean_and_spread(values), together[task].get(metric)
-            rows.append([task, metric, *figures, reader[task].get(metric)])
+            figures = (
+                mean_and_spread([scores[task].get(metric, np.nan) for scores in group])
+                for group in ([r["split"]["test"] for r in runs], together)
+            )
+            rows.append([task, metric, *chain(*figures), reader[task].get(metric)])
     return {
         "settings": config,
         "seconds_per_seed": [r["seconds"] for r in runs],
-        "columns": ["task", "metric", "mean", "sd over seeds", "all seeds averaged",
-                    "linear baseline"],
+        "columns": ["task", "metric", "mean", "sd over seeds", f"{members} averaged",
+                    f"sd over {len(parts)} averages", "linear baseline"],
         "rows": rows,
         "per_seed": [r["split"]["test"] for r in runs],
+        "per_average": together,
     }  # fmt: skip
 
 
@@ -105,9 +117,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=datasets.names())
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--members", type=int, default=3, help="trainings in an average")
+    parser.add_argument("--work", type=Path, default=Path("runs/study"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     a = parser.parse_args()
-    result = exam(a.seeds) if a.name == "planted_v1" else study(a.name, a.seeds)
+    if a.name == "planted_v1":
+        result = exam(a.seeds)
+    else:
+        if not 1 <= a.members <= a.seeds:
+            parser.error("an average needs at least one training, and at most all seeds")
+        result = study(a.name, a.seeds, a.members, a.work / a.name)
     write_result(a.out / f"{a.name}.json", result)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,12 @@ from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.views import with_split
 from gnnfusion.schema import SPLITS
 from gnnfusion.training.config import TrainConfig
-from gnnfusion.training.evaluate import outputs, scores
+from gnnfusion.training.evaluate import (
+    Prediction,
+    outputs,
+    predictions,
+    scores_of_predictions,
+)
 from gnnfusion.training.fit import fit
 
 
@@ -66,7 +70,7 @@ def cross_validate(
     *,
     over: tuple[str, ...] = ("train", "valid"),
     seed: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, dict[str, list[float]]]:
     """Scores of settings on held-out folds.
 
     Each fold is trained for exactly `config.epochs` epochs, as a refit will be: the held-out rows
@@ -78,14 +82,50 @@ def cross_validate(
     dict
         ``task -> metric -> [one number a fold]``.
     """
-    result: dict[str, dict[str, list[float]]] = {}
-    for split in fold_splits(store, folds, groups, over=over, seed=seed):
-        fold = with_split(store, split)
-        held = fold.rows("valid")
-        # Refitting trains on train + valid; here the held-out rows must stay out.
-        inner = with_split(store, torch.where(split == SPLITS.index("valid"), 2, split))
+    splits = fold_splits(store, folds, groups, over=over, seed=seed)
+    return gathered(
+        scores_of_predictions(*held, predicted)
+        for held, (predicted,) in (predictions_of_fold(store, split, [config]) for split in splits)
+    )
+
+
+def predictions_of_fold(
+    store: GraphStore, split: Tensor, configs: Sequence[TrainConfig]
+) -> tuple[tuple[GraphStore, Tensor], list[dict[str, Prediction]]]:
+    """What networks trained on the other rows predict for the held-out rows of a fold.
+
+    Parameters
+    ----------
+    store, split
+        Samples, and a split of `fold_splits`.
+    configs
+        Settings of one training each.
+
+    Returns
+    -------
+    tuple
+        The store of this fold with its held-out rows, and of each training task -> predictions of
+        these rows.
+    """
+    fold = with_split(store, split)
+    held = fold.rows("valid")
+    # Refitting trains on train + valid; here the held-out rows must stay out.
+    inner = with_split(store, torch.where(split == SPLITS.index("valid"), 2, split))
+    found = []
+    for config in configs:
         network, _ = fit(inner, replace(config, refit=True), None)
-        for task, metrics in scores(network, fold, held, outputs(network, fold, held)).items():
+        out = outputs(network, fold, held)
+        found.append({t.name: predictions(network, t, out[t.name]) for t in store.schema.tasks})
+    return (fold, held), found
+
+
+def gathered(
+    found: Iterable[dict[str, dict[str, float]]],
+) -> dict[str, dict[str, list[float]]]:
+    """``task -> metric -> numbers`` of several ``task -> metric -> number``."""
+    result: dict[str, dict[str, list[float]]] = {}
+    for scores in found:
+        for task, metrics in scores.items():
             for name, value in metrics.items():
                 result.setdefault(task, {}).setdefault(name, []).append(value)
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,6 +62,13 @@ def combine(
         above = 1 - probability.cumsum(1)[:, :-1]  # P(y > k)
         return (above > 0.5).sum(1), probability
     return probability.argmax(1), probability
+
+
+def averaged(
+    tasks: Sequence[Task], parts: Sequence[Mapping[str, Prediction]]
+) -> dict[str, Prediction]:
+    """Task -> `combine` of what several runs predict for the same rows, with equal weights."""
+    return {t.name: combine(t, [part[t.name] for part in parts]) for t in tasks}
 
 
 def fit_weights(runs: Sequence[Run], device: str = "auto") -> dict[str, np.ndarray]:

@@ -8,8 +8,13 @@ from small_runs import small_config, small_store
 from gnnfusion.errors import UsageError
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.views import with_split
-from gnnfusion.training.crossval import cross_validate, fold_splits
-from gnnfusion.training.evaluate import outputs, scores
+from gnnfusion.training.crossval import (
+    cross_validate,
+    fold_splits,
+    gathered,
+    predictions_of_fold,
+)
+from gnnfusion.training.evaluate import outputs, scores, scores_of_predictions
 from gnnfusion.training.fit import fit
 
 STORE = small_store()
@@ -75,3 +80,11 @@ def test_held_out_rows_choose_nothing():
         for task, metrics in mine.items():
             for name, value in metrics.items():
                 assert found[task][name][place] == value
+
+
+def test_trainings_of_a_fold_are_those_of_their_seeds_alone():
+    configs = [small_config(epochs=1, seed=seed) for seed in (0, 4)]
+    both = [predictions_of_fold(STORE, split, configs) for split in fold_splits(STORE, 2)]
+    for place, config in enumerate(configs):
+        mine = (scores_of_predictions(*held, found[place]) for held, found in both)
+        assert gathered(mine) == cross_validate(STORE, config, folds=2)
