@@ -6,12 +6,12 @@
 For each case of `parts/transfer_cases.py`: gains of random groups of tasks over `--seeds` trainings
 each, on test rows (the truth); one training on all tasks, from which every estimator predicts each
 group's gain for each of its tasks (`gnnfusion.relatedness.agreement.company`; the linear model
-predicts groups as such, too); and the combined prediction, fitted to the validation gains of
-`--measured` groups and scored on the others. Then the splits of the tasks that the estimators
-choose are trained as well, and their mean gain is given as a share of the oracle's: the split by
-shared factors where that is known, else the one that the measured gains of pairs prefer. Nothing of
-the test rows reaches an estimator. Pure noise is among the companions, but no target: a share of
-the loss against 0 means nothing.
+predicts groups as such, too); the mean of what the combined prediction leans on; and that
+prediction, fitted to the validation gains of `--measured` groups and scored on the others. Then the
+splits of the tasks that the estimators choose are trained as well, and their mean gain is given as
+a share of the oracle's: the split by shared factors where that is known, else the one that the
+measured gains of pairs prefer. Nothing of the test rows reaches an estimator. Pure noise is among
+the companions, but no target: a share of the loss against 0 means nothing.
 
 Settings were chosen on planted data of seed 100: long enough for the networks to learn. Writes
 docs/results/transfer_CASE.json. Resumable: finished trainings are kept in `--work`.
@@ -56,8 +56,10 @@ from gnnfusion.training.fit import fit
 from gnnfusion.training.probes import Probes, probe_interval
 from gnnfusion.whole import finite, write_json
 
+UNMEASURED = "combined, no group measured"
 SPLIT_BY = (
     "labels", "evidence", "residuals", "gradient", "cka", "rsa", "cross_prediction", "combined",
+    UNMEASURED,
 )  # fmt: skip
 GROUPS = "linearized, groups"
 MOST = 4  # groups of a split: the tasks have three sets of factors, and one is noise
@@ -78,6 +80,7 @@ def graphs_of(
     )  # fmt: skip
     graphs = estimable(graphs)
     graphs["combined"] = combine({m: graphs[m] for m in SINGLE_TRAINING if m in graphs})
+    graphs[UNMEASURED] = combine({m: graphs[m] for m in PREDICTORS if m in graphs})
     start = time.perf_counter()
     expected = linearized.gains(network, store, store.rows("valid"), members)
     return graphs, expected, seconds | took | {GROUPS: time.perf_counter() - start}
