@@ -27,7 +27,12 @@ from gnnfusion import GraphStore, TrainConfig, build, datasets, train
 from gnnfusion.relatedness.estimators.evidence import estimate
 from gnnfusion.training.baselines import baseline
 from gnnfusion.training.ensemble import averaged
-from gnnfusion.training.evaluate import loss_table, outputs, predictions, scores_of_predictions
+from gnnfusion.training.evaluate import (
+    loss_table,
+    outputs,
+    predictions_by_task,
+    scores_of_predictions,
+)
 from gnnfusion.training.objective import sample_losses
 
 
@@ -47,10 +52,7 @@ def study(name: str, seeds: int, members: int, work: Path) -> dict[str, Any]:
         print(f"seed {seed}: {run.metrics['seconds']:.0f} s", flush=True)
         runs.append(run.metrics)
         network = run.network("cpu")
-        out = outputs(network, store, test)
-        predicted.append({
-            t.name: predictions(network, t, out[t.name]) for t in store.schema.tasks
-        })  # fmt: skip
+        predicted.append(predictions_by_task(network, store, outputs(network, store, test)))
     parts = [predicted[n : n + members] for n in range(0, seeds - members + 1, members)]
     together = [
         scores_of_predictions(store, test, averaged(store.schema.tasks, part)) for part in parts

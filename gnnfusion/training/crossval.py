@@ -17,7 +17,7 @@ from gnnfusion.training.config import TrainConfig
 from gnnfusion.training.evaluate import (
     Prediction,
     outputs,
-    predictions,
+    predictions_by_task,
     scores_of_predictions,
 )
 from gnnfusion.training.fit import fit
@@ -114,8 +114,7 @@ def predictions_of_fold(
     found = []
     for config in configs:
         network, _ = fit(inner, replace(config, refit=True), None)
-        out = outputs(network, fold, held)
-        found.append({t.name: predictions(network, t, out[t.name]) for t in store.schema.tasks})
+        found.append(predictions_by_task(network, fold, outputs(network, fold, held)))
     return (fold, held), found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from gnnfusion.errors import UsageError
 from gnnfusion.schema import Task
-from gnnfusion.training.evaluate import Prediction, outputs, predictions
+from gnnfusion.training.evaluate import Prediction, outputs, predictions_by_task
 
 if TYPE_CHECKING:
     from gnnfusion.training.run import Run
@@ -95,9 +95,7 @@ def fit_weights(runs: Sequence[Run], device: str = "auto") -> dict[str, np.ndarr
         store, network = run.store(), run.network(device)
         rows = store.rows("valid")
         out = outputs(network, store, rows)
-        found.append((store, rows, {
-            t.name: predictions(network, t, out[t.name]) for t in store.schema.tasks
-        }))  # fmt: skip
+        found.append((store, rows, predictions_by_task(network, store, out)))
     store, rows, _ = found[0]
     if any(s.ids(r) != store.ids(rows) for s, r, _ in found[1:]):
         raise UsageError("the runs have different validation rows, so none can weigh them all")

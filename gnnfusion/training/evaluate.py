@@ -126,6 +126,14 @@ def predictions(network: FusionNetwork, task: Task, out: Tensor) -> Prediction:
         return predicted, head.probabilities(out).cpu().numpy()
 
 
+def predictions_by_task(
+    network: FusionNetwork, store: GraphStore, found: Mapping[str, Tensor]
+) -> dict[str, Prediction]:
+    """Task -> `predictions` of its outputs, in the schema's order."""
+    tasks = [t for t in store.schema.tasks if t.name in found]
+    return {t.name: predictions(network, t, found[t.name]) for t in tasks}
+
+
 def loss_table(
     network: FusionNetwork, store: GraphStore, rows: Tensor, shown: int | None = None
 ) -> np.ndarray:
@@ -181,9 +189,7 @@ def scores(
     network: FusionNetwork, store: GraphStore, rows: Tensor, found: dict[str, Tensor]
 ) -> dict[str, dict[str, float]]:
     """Metrics per task of outputs on `rows`, over the labelled ones."""
-    tasks = [t for t in store.schema.tasks if t.name in found]
-    predicted = {t.name: predictions(network, t, found[t.name]) for t in tasks}
-    return scores_of_predictions(store, rows, predicted)
+    return scores_of_predictions(store, rows, predictions_by_task(network, store, found))
 
 
 def scores_of_predictions(

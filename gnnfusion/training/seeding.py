@@ -18,7 +18,7 @@ def seed_torch(*keys: int | str) -> None:
     """Let what torch draws next, on the CPU and on CUDA devices, depend on the place alone.
 
     As `torch.manual_seed`, which formats the call stack for each kind of device that a machine has
-    not: a tenth of the time of a small step.
+    not: a sixth of the time of a small training.
     """
     seed = derived_seed(*keys)
     torch.default_generator.manual_seed(seed)
