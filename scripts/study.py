@@ -53,7 +53,7 @@ def study(name: str, seeds: int, members: int, work: Path) -> dict[str, Any]:
         runs.append(run.metrics)
         network = run.network("cpu")
         predicted.append(predictions_by_task(network, store, outputs(network, store, test)))
-    parts = [predicted[n : n + members] for n in range(0, seeds - members + 1, members)]
+    parts = [predicted[n : n + members] for n in range(0, seeds, members)]
     together = [
         scores_of_predictions(store, test, averaged(store.schema.tasks, part)) for part in parts
     ]
@@ -126,8 +126,8 @@ def main() -> None:
     if a.name == "planted_v1":
         result = exam(a.seeds)
     else:
-        if not 1 <= a.members <= a.seeds:
-            parser.error("an average needs at least one training, and at most all seeds")
+        if min(a.seeds, a.members) < 1 or a.seeds % a.members:
+            parser.error("each training is in one average, so --seeds is a multiple of --members")
         result = study(a.name, a.seeds, a.members, a.work / a.name)
     write_result(a.out / f"{a.name}.json", result)
 

@@ -18,7 +18,13 @@ from gnnfusion.graphs.build import build
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.schema import Schema, Task
-from gnnfusion.training.evaluate import Pass, Prediction, outputs, outputs_of_passes, predictions
+from gnnfusion.training.evaluate import (
+    Pass,
+    Prediction,
+    outputs,
+    outputs_of_passes,
+    predictions_by_task,
+)
 from gnnfusion.training.evidence import kin_matrix
 
 if TYPE_CHECKING:
@@ -131,7 +137,7 @@ def _read(
         return _Part(
             ids=store.ids(),
             names=names,
-            found={t.name: predictions(network, t, out[t.name]) for t in tasks},
+            found=predictions_by_task(network, store, out),
             shown=shown.numpy(),
             targets={t.name: store.target(t.name).numpy().copy() for t in tasks},
             classes={t.name: store.classes(t.name) for t in tasks},
