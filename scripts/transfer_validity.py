@@ -7,11 +7,12 @@ For each case of `parts/transfer_cases.py`: gains of random groups of tasks over
 each, on test rows (the truth); one training on all tasks, from which every estimator predicts each
 group's gain for each of its tasks (`gnnfusion.relatedness.agreement.company`; the linear model
 predicts groups as such, too); the mean of what the combined prediction leans on; and that
-prediction, fitted to the validation gains of `--measured` groups and scored on the others. Then the
-splits of the tasks that the estimators choose are trained as well, and their mean gain is given as
-a share of the oracle's: the split by shared factors where that is known, else the one that the
-measured gains of pairs prefer. Nothing of the test rows reaches an estimator. Pure noise is among
-the companions, but no target: a share of the loss against 0 means nothing.
+prediction, fitted to the validation gains of `--measured` groups in the first `--measured_seeds`
+trainings and scored on the others. Then the splits of the tasks that the estimators choose are
+trained as well, and their mean gain is given as a share of the oracle's: the split by shared
+factors where that is known, else the one that the measured gains of pairs prefer. Nothing of the
+test rows reaches an estimator. Pure noise is among the companions, but no target: a share of the
+loss against 0 means nothing.
 
 Settings were chosen on planted data of seed 100: long enough for the networks to learn. Writes
 docs/results/transfer_CASE.json. Resumable: finished trainings are kept in `--work`.
@@ -110,7 +111,7 @@ def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
         fitted = f"combined, {count} groups measured"
         held = np.arange(groups) >= count
         # Measured gains are those on validation rows: the test rows are what is predicted.
-        measured = truth.gains("valid")
+        measured = known_mean(truth.per_seed("valid")[: a.measured_seeds])
         model = fit_predictor(
             {m: graphs[m] for m in PREDICTORS if m in graphs}, members[~held], measured[~held]
         )
@@ -160,7 +161,7 @@ def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
         "settings": config.changed(),
         "reliability": reliability,
         "ceiling": float(np.sqrt(max(reliability, 0.0))),
-        "valid_agrees_with_test": float(z_pearson(np.where(noise, np.nan, measured), gains)),
+        "valid_agrees_with_test": float(z_pearson(np.where(noise, np.nan, truth.gains("valid")), gains)),
         "planted_truth": {
             k: float(z_pearson(predicted_gains(v, members), gains)) for k, v in case.known.items()
         },
@@ -201,7 +202,8 @@ def main() -> None:
     parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=6, help="trainings of each group")
     parser.add_argument("--groups", type=int, default=40)
-    parser.add_argument("--measured", type=int, default=10)
+    parser.add_argument("--measured", type=int, default=10, help="groups that are fitted to")
+    parser.add_argument("--measured_seeds", type=int, default=6, help="trainings of each of these")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("runs/transfer_validity"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
