@@ -161,7 +161,9 @@ def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
         "settings": config.changed(),
         "reliability": reliability,
         "ceiling": float(np.sqrt(max(reliability, 0.0))),
-        "valid_agrees_with_test": float(z_pearson(np.where(noise, np.nan, truth.gains("valid")), gains)),
+        "valid_agrees_with_test": float(
+            z_pearson(np.where(noise, np.nan, truth.gains("valid")), gains)
+        ),
         "planted_truth": {
             k: float(z_pearson(predicted_gains(v, members), gains)) for k, v in case.known.items()
         },
