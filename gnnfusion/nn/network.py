@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from gnnfusion.nn.encoders.selection import selection_penalty
 from gnnfusion.nn.encoders.text_model import TextModelEncoder
 from gnnfusion.nn.fusion.trunk import GraphTypes
 from gnnfusion.nn.readout import Head, LabelEmbedding
+from gnnfusion.nn.reuse import reused
 from gnnfusion.nn.sharing import check_labels, make_sharing, sharing_name
 from gnnfusion.schema import Schema
 
@@ -191,7 +193,8 @@ class SharedNetwork(FusionNetwork):
         if shown is not None:
             check_labels(self.config)
         if self.reads_labels:
-            h[TASK] = self._task_nodes(batch, shown)
+            nodes = partial(self._task_nodes, batch, shown)
+            h[TASK] = reused((self, TASK), (), nodes) if shown is None else nodes()
         return h
 
     def _task_nodes(self, batch: GraphBatch, shown: Tensor | None) -> Tensor:

@@ -16,6 +16,7 @@ from gnnfusion.errors import UsageError
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
+from gnnfusion.nn.reuse import reusing
 from gnnfusion.schema import Task
 from gnnfusion.training.evidence import kin_matrix, only_shown, others_shown
 from gnnfusion.training.metrics import score
@@ -102,16 +103,17 @@ def outputs_of_passes(
         plain = make_batch(store, chosen, topology)
         masks, plain = plain.masks, plain.to(device)
         encoded = network.encode_modalities(plain)
-        for each, part in zip(passes, parts, strict=True):
-            visible = None if each.shown is None else each.shown(masks).to(device)
-            batch = plain
-            if each.told is not None:
-                labels = {t: each.told.target(t)[chosen].to(device) for t in batch.tasks}
-                batch = replace(batch, targets=labels)
-            with each.within():
-                found = network(batch, visible, encoded)
-            for task, several in part.items():
-                several.append(found[task].float().cpu())
+        with reusing():
+            for each, part in zip(passes, parts, strict=True):
+                visible = None if each.shown is None else each.shown(masks).to(device)
+                batch = plain
+                if each.told is not None:
+                    labels = {t: each.told.target(t)[chosen].to(device) for t in batch.tasks}
+                    batch = replace(batch, targets=labels)
+                with each.within():
+                    found = network(batch, visible, encoded)
+                for task, several in part.items():
+                    several.append(found[task].float().cpu())
     return [{task: torch.cat(several) for task, several in part.items()} for part in parts]
 
 

@@ -16,6 +16,7 @@ from gnnfusion.graphs.topology import TASK, Edges, EdgeType
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.conv import make_conv
 from gnnfusion.nn.fusion.trunk import GraphTypes, Trunk
+from gnnfusion.nn.reuse import reused
 
 
 def relation_name(kind: EdgeType) -> str:
@@ -133,16 +134,32 @@ class TypedLayer(nn.Module):
         self, h: Mapping[str, Tensor], edges: Mapping[EdgeType, Edges]
     ) -> dict[str, Tensor]:
         """Features of the nodes that the layer updates."""
-        message = {t: bias.expand_as(h[t]) for t, bias in self.bias.items()}
-        if self.root is not None:
-            message = {t: m + self.root[t](h[t]) for t, m in message.items()}
-        for kind in self.relations:
-            source, _, target = kind
-            out = self.message(kind, h[source], h[target], edges[kind])
-            message[target] = message[target] + out
-        return {
-            t: h[t] + self.dropout(nn.functional.gelu(self.norm[t](m))) for t, m in message.items()
-        }
+        return {t: self._updated(t, h, edges) for t in self.bias}
+
+    def _updated(self, t: str, h: Mapping[str, Tensor], edges: Mapping[EdgeType, Edges]) -> Tensor:
+        """Features of the nodes of a type."""
+        incoming = [kind for kind in self.relations if kind[2] == t]
+        messages = [self._received(kind, h[kind[0]], h[t], edges[kind]) for kind in incoming]
+
+        def update() -> Tensor:
+            message = self.bias[t].expand_as(h[t])
+            if self.root is not None:
+                message = message + self.root[t](h[t])
+            for each in messages:
+                message = message + each
+            return h[t] + self.dropout(nn.functional.gelu(self.norm[t](message)))
+
+        return reused((self, t), (h[t], *messages), update)
+
+    def _received(self, kind: EdgeType, source: Tensor, target: Tensor, edges: Edges) -> Tensor:
+        """`message`, which only attention reads its targets for."""
+        conv = self.convs[relation_name(kind)] if self.convs else None
+        reader = target if hasattr(conv, "attention") else None
+        return reused(
+            (self, kind, kind in self.uniform),
+            (source, reader, edges.index, edges.attr),
+            lambda: self.message(kind, source, target, edges),
+        )
 
     def message(self, kind: EdgeType, source: Tensor, target: Tensor, edges: Edges) -> Tensor:
         """Messages of a relation ``[m, width]`` to its targets."""
@@ -209,13 +226,21 @@ class GraphFusion(Trunk):
     def _begun(self, h: Mapping[str, Tensor], edges: Mapping[EdgeType, Edges]) -> dict[str, Tensor]:
         """The nodes as the first layer finds them."""
         x = h[TASK]
-        total, reached = torch.zeros_like(x), x.new_zeros(len(x), 1)
-        for (source, _, target), these in edges.items():
-            if source != target == TASK:
+        serving = {k: e for k, e in edges.items() if k[0] != k[2] == TASK}
+        read = [
+            part for (source, _, _), e in serving.items() for part in (h[source], e.index, e.attr)
+        ]
+
+        def mean() -> Tensor:
+            total, reached = torch.zeros_like(x), x.new_zeros(len(x), 1)
+            for (source, _, _), these in serving.items():
                 ends = these.index[1]
                 total = total + scatter(self.carried(h[source], these), ends, 0, len(x), "mean")
                 reached = reached + (torch.bincount(ends, minlength=len(x)) > 0).unsqueeze(1)
-        return {**h, TASK: x + total / reached.clamp_min(1)}
+            return total / reached.clamp_min(1)
+
+        average = reused((self, "average"), tuple(read), mean)
+        return {**h, TASK: reused((self, "begun"), (x, average), lambda: x + average)}
 
     def carried(self, source: Tensor, edges: Edges) -> Tensor:
         """What edges from modalities to tasks bring of their sources, ``[E, width]``."""

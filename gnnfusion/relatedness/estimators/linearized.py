@@ -18,8 +18,8 @@ model per subset; in place of the projection stands the subspace. :math:`\lambda
 `RIDGES` with the least held-out loss of the tasks alone.
 
 Question: training with i helps j, in a first step away from a network that was trained on all.
-Null: none; no interval. Cost: T backward passes over the training rows and 2 T forward passes over
-them and the held-out rows.
+Null: none; no interval. Cost: T backward passes over the training rows and T + 1 forward passes
+over them and the held-out rows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ from gnnfusion.training.evidence import kin_matrix
 from gnnfusion.training.objective import sample_losses, task_losses
 
 BATCH = 256
-NUDGE = 1e-3  # length of a step of the finite differences, as a share of the weights' norm
+# Length of a step of the finite differences, as a share of the weights' norm. Of planted arrays'
+# networks the derivatives differ by 0.5 to 0.8 % from central differences' of ten times the length.
+NUDGE = 1e-4
 RIDGES = np.geomspace(1e-3, 10, 9)  # times the mean curvature
 
 
@@ -151,7 +153,7 @@ def quadratic(
     NaN for a task without a label among `rows`.
     """
     here = outputs(network, store, rows)
-    features = _features(network, basis, lambda: outputs(network, store, rows))
+    features = _features(network, basis, here, lambda: outputs(network, store, rows))
     slope, curve, loss = [], [], []
     for task, out in here.items():
         known = store.mask(task)[rows]
@@ -170,21 +172,21 @@ def quadratic(
 
 @torch.no_grad()
 def _features(
-    network: FusionNetwork, basis: Tensor, measure: Callable[[], dict[str, Tensor]]
+    network: FusionNetwork,
+    basis: Tensor,
+    here: dict[str, Tensor],
+    measure: Callable[[], dict[str, Tensor]],
 ) -> dict[str, Tensor]:
-    """Derivatives of outputs by each direction (central differences), task -> ``[K, n, C]``."""
+    """Derivatives of outputs by each direction (forward differences), task -> ``[K, n, C]``."""
     weights = _trained(network)
     before = parameters_to_vector(weights).clone()
     step = NUDGE * float(before.norm())
     found: dict[str, list[Tensor]] = {}
     try:
         for direction in basis:
-            moved = []
-            for sign in (1, -1):
-                vector_to_parameters(before + sign * step * direction, weights)
-                moved.append(measure())
-            for task, ahead in moved[0].items():
-                found.setdefault(task, []).append((ahead - moved[1][task]) / (2 * step))
+            vector_to_parameters(before + step * direction, weights)
+            for task, ahead in measure().items():
+                found.setdefault(task, []).append((ahead - here[task]) / step)
     finally:
         vector_to_parameters(before, weights)
     return {task: torch.stack(each) for task, each in found.items()}

@@ -1,0 +1,53 @@
+"""Steps that several passes over one batch have in common, computed once.
+
+Passes that differ in the labels that are shown, or in edges that are cut, change some nodes and
+leave the others as they were. Where a step finds the very tensors that it found the last time, it
+gives what it gave the last time; so what has changed decides by itself how far its effect reaches,
+whatever the topology, the fusion or the sharing. Tensors are never changed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Kept = dict[Hashable, tuple[tuple[object, ...], Any]]
+_kept: ContextVar[Kept | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def reusing() -> Iterator[None]:
+    """Within the block, steps whose inputs are as they were give what they gave.
+
+    Only for passes through the same weights, without dropout and without gradients.
+    """
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def reused(step: Hashable, inputs: tuple[object, ...], make: Callable[[], T]) -> T:
+    """What `make` gives; within `reusing` the last result of the step, if `inputs` are the same.
+
+    Parameters
+    ----------
+    step
+        Which step of which module, such as ``(self, "norm", "text")``.
+    inputs
+        All that the result depends on and that may differ between passes: tensors, by identity.
+    make
+        Computes the result.
+    """
+    kept = _kept.get()
+    if kept is None:
+        return make()
+    last = kept.get(step)
+    if last is None or any(a is not b for a, b in zip(last[0], inputs, strict=True)):
+        last = kept[step] = (inputs, make())
+    result: T = last[1]
+    return result
