@@ -1,5 +1,6 @@
 """A GPU gives what the CPU gives."""
 
+import numpy as np
 import pytest
 import torch
 from random_stores import NODES, TASKS, make_network, make_store
@@ -8,6 +9,8 @@ from small_runs import small_config, small_store
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.nn.fusion import FUSIONS
 from gnnfusion.nn.sharing import SHARINGS
+from gnnfusion.relatedness.estimators import ESTIMATORS
+from gnnfusion.relatedness.relate import estimate
 from gnnfusion.schema import Context
 from gnnfusion.training.evidence import draw_shown, kin_matrix
 from gnnfusion.training.fit import train
@@ -80,3 +83,15 @@ def test_a_run_trains_and_is_read_on_either_device(tmp_path):
     on = {d: run.evaluate(device=d)["split"]["test"] for d in ("cpu", "cuda")}
     for task, metrics in on["cpu"].items():
         assert on["cuda"][task] == pytest.approx(metrics, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("method", [m for m, e in ESTIMATORS.items() if e.needs == "network"])
+def test_tasks_are_as_related_on_either_device(method):
+    store = make_store(("vector", "bytes"), ("regression", "binary", "regression2"), 60,
+                       missing=0.2, unlabelled=0.2)  # fmt: skip
+    network = make_network(store, fusion="gatv2")
+    graphs = [estimate(method, network.to(d), store, store.rows(), 0) for d in ("cpu", "cuda")]
+    for name in ("value", "low", "high"):
+        here, there = (getattr(graph, name) for graph in graphs)
+        near = np.nanmax(np.abs(here), initial=1.0)
+        np.testing.assert_allclose(there, here, rtol=0.02, atol=1e-3 * near)
