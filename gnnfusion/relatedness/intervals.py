@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 FEWEST = 5  # values from which their skewness says more than it disturbs
-WIDER = 1.3
+WIDER = 2.0
 
 
 def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -19,9 +19,11 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, 
     .. math:: g(T) = T + \frac{\gamma}{3} T^2 + \frac{\gamma^2}{27} T^3 + \frac{\gamma}{6 n},
               \qquad T = \frac{m - \mu}{s}
 
-    and the ends are at :math:`g(T) = \pm (1 + 1.3 / n^2)\, t_{n - 1} / \sqrt n`. The factor is for
-    what the skewness of few values adds in noise: without it the mean of five normal numbers is
-    held in 94.4 % (found by simulation for n from 5 to 20). Of fewer than five it is Student's.
+    and the ends are at :math:`g(T) = \pm (1 + 2 / n^2)\, t_{n - 1} / \sqrt n`. The factor is for
+    what the skewness of few values adds in noise. With it the mean of five values is held in 95.4 %
+    where they are normal, 95.0 % where they are absolute values of such, and 94.7 % where they are
+    gamma distributed with skewness 1; without it in 94.4, 94.2 and 93.9 % (simulated; from eight
+    values on the factor hardly matters). Of fewer than five it is Student's.
 
     Parameters
     ----------
