@@ -119,7 +119,8 @@ def test_the_benchmark_times_every_contender(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads((folder / "timed" / "benchmark_cpu.json").read_text())
     timed = {(what, name) for what, size, name, *_ in found["rows"] if size == 4}
-    assert {("batch", "make_batch"), ("batch", "HeteroData list"), ("layers", "HeteroConv")} < timed
+    assert {("batch", "make_batch"), ("batch", "HeteroData list"), ("layers", "HeteroConv"),
+            ("passes", "pass by pass"), ("passes", "together")} < timed  # fmt: skip
     assert {name for what, name in timed if what == "step"} == set(FUSIONS)
     assert all(ms > 0 for _, _, _, ms, _, _ in found["rows"])
 
@@ -147,5 +148,6 @@ def test_the_exam_of_relatedness_is_passed_on_three_data_sets(folder: Path) -> N
         assert entry["qap_p"] < 0.01
     assert result["labels"]["trainings"] == 0
     assert result["cka"]["duplicate_first"] == 1
+    assert result["labels"]["duplicate_first_where_clear"] == 1
     for method in ("labels", "evidence", "residuals"):  # those with a null
         assert result[method]["noise_without_edge"] >= 2 / 3

@@ -69,7 +69,7 @@ def passes_of(network, store) -> list[Pass]:
 @pytest.mark.parametrize(
     "fusion", ["gcn", "gat", "gatv2", "sage", "rgcn", "hgt", "mtag", "learned_topology"]
 )
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(store=cases())
 def test_passes_side_by_side_are_the_passes_one_by_one(fusion, store):
     network = make_network(store, fusion=fusion, layers=3)
