@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from parts.inputs import planted_store  # scripts/ is where this program lies
-from parts.results import markdown, provenance
+from parts.results import markdown, mean_and_error, provenance
 
 from gnnfusion import GraphStore, Modality, Schema, Task, TrainConfig, datasets
 from gnnfusion.graphs.arrays import store_from_arrays
@@ -127,7 +127,7 @@ def null_row(name: str, found: list[tuple[np.ndarray, bool]]) -> list[Any]:
     """Share of p-values below 0.05, its standard error over sets; share of sets with an edge."""
     each = np.array([(p < 0.05).mean() for p, _ in found])
     kept = np.mean([k for _, k in found])
-    return [name, len(found), each.mean(), each.std(ddof=1) / len(each) ** 0.5, float(kept)]
+    return [name, len(found), *mean_and_error(each), float(kept)]
 
 
 def coverage_of_rows(draws: int) -> list[list[Any]]:
@@ -218,8 +218,7 @@ def held_by_five(values: np.ndarray, draws: int) -> float:
 
 def share(held: list[bool], draws: int) -> tuple[float, float]:
     """Share and its standard error over draws of rows (pairs of one draw are not independent)."""
-    each = np.array(held, float).reshape(draws, -1).mean(1)
-    return float(each.mean()), float(each.std(ddof=1) / draws**0.5)
+    return mean_and_error(np.array(held, float).reshape(draws, -1).mean(1))
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import yaml
 from parts.inputs import planted_store, with_value  # scripts/ is where this program lies
-from parts.results import mean_and_spread, write_result
+from parts.results import mean_and_error, write_result
 from parts.scores import score_on_test
 
 from gnnfusion import TrainConfig, datasets
@@ -83,9 +83,8 @@ def main() -> None:
     rows = []
     for method, pairs in found.items():
         without, beside = np.array(pairs).T
-        gap, spread = mean_and_spread(list(beside - without))
-        rows.append([method, float(without.mean()), float(beside.mean()), gap,
-                     spread / len(pairs) ** 0.5])  # fmt: skip
+        means = float(without.mean()), float(beside.mean())
+        rows.append([method, *means, *mean_and_error(beside - without)])
     columns = ["method", "without", "with noise", "difference", "standard error"]
     write_result(a.out / "distraction.json", {"columns": columns, "rows": rows, "per_seed": found})
 

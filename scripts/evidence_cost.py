@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from parts.inputs import load_frozen  # scripts/ is where this program lies
-from parts.results import write_result
+from parts.results import mean_and_error, write_result
 from parts.scores import score_on_test
 
 from gnnfusion import TrainConfig, build, datasets
@@ -45,11 +45,9 @@ def main() -> None:
                 pairs.append([score_on_test(store, s) for s in settings])
                 print(name, "seed", seed, pairs[-1], flush=True)
         found = np.array(pairs)
-        difference = found[:, 0] - found[:, 1]
-        error = float(difference.std(ddof=1) / np.sqrt(a.seeds))
+        gap, error = mean_and_error(found[:, 0] - found[:, 1])
         per_seed[name] = pairs
         with_evidence, without = found.mean(axis=0).tolist()
-        gap = float(difference.mean())
         rows.append([name, with_evidence, without, gap, error, gap <= error])
     columns = ["data set", "with evidence", "without", "difference", "standard error", "holds"]
     write_result(a.out / "evidence_cost.json",

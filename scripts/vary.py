@@ -34,7 +34,7 @@ from parts.inputs import (
     with_encoder,
     with_value,
 )  # scripts/ is where this program lies
-from parts.results import markdown, mean_and_spread, write_result
+from parts.results import markdown, mean_and_error, mean_and_spread, write_result
 
 from gnnfusion import GraphStore, TrainConfig, build, datasets
 from gnnfusion.errors import UsageError
@@ -109,9 +109,7 @@ def main() -> None:
     first = np.array(scores[a.values[0]])
     rows = []
     for value, found in scores.items():
-        gap = np.array(found) - first
-        error = float(gap.std(ddof=1) / len(gap) ** 0.5) if len(gap) > 1 else float("nan")
-        rows.append([value, *mean_and_spread(found), float(gap.mean()), error])
+        rows.append([value, *mean_and_spread(found), *mean_and_error(np.array(found) - first)])
     columns = [a.setting, "validation score", "sd over seeds", "difference", "standard error"]
     if a.json is None:
         print(markdown(columns, rows))

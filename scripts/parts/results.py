@@ -14,9 +14,15 @@ from gnnfusion.show import environment
 from gnnfusion.whole import finite, write_json
 
 
-def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+def mean_and_spread(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation; that of one value is 0."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def mean_and_error(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Mean and its standard error; that of one value is NaN."""
+    mean, spread = mean_and_spread(values)
+    return mean, spread / len(values) ** 0.5 if len(values) > 1 else float("nan")
 
 
 def markdown(columns: list[str], rows: list[list[Any]]) -> str:
