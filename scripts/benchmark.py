@@ -4,10 +4,11 @@
     python scripts/benchmark.py --device cuda
 
 On samples of the planted exam, at several batch sizes: making a batch beside PyG's
-`Batch.from_data_list`; two layers of GATv2 beside PyG's `HeteroConv` on the same graph; reading the
-samples again with each task's label shown, pass by pass and all passes together; and a training
-step (forward and backward) of each fusion beside concatenation's. The contenders take
-turns, one round after the other, and the medians of the rounds count; what matters is their ratio.
+`Batch.from_data_list`; two layers of GATv2 beside PyG's `HeteroConv` on the same graph; reading a
+graph again with each task's label shown, without and with what these passes have in common reused;
+and a training step (forward and backward) of each fusion beside concatenation's. The contenders
+take turns, one round after the other, and the medians of the rounds count; what matters is their
+ratio.
 On the CPU it is CPU time of one thread, which other programs hardly lengthen. Writes
 docs/results/benchmark_DEVICE.json.
 """
@@ -18,8 +19,8 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.fusion import FUSIONS, make_fusion
 from gnnfusion.nn.fusion.trunk import GraphTypes
 from gnnfusion.nn.network import network_for
-from gnnfusion.training.evaluate import Pass, outputs, outputs_of_passes
+from gnnfusion.nn.reuse import reusing
 from gnnfusion.training.evidence import only_shown
 from gnnfusion.training.objective import task_losses
 
@@ -101,15 +102,30 @@ def layers(batch: GraphBatch, width: int) -> dict[str, Callable[[], Any]]:
     return {"HeteroConv": hetero_conv, "gatv2": lambda: ours(h, batch).sum().backward()}
 
 
-def passes(store: GraphStore, rows: torch.Tensor, device: str) -> dict[str, Callable[[], Any]]:
-    """Outputs with no label shown, then with each task's: what relatedness by evidence reads."""
-    torch.manual_seed(0)
-    network = network_for(store, CONFIG).to(device)
-    shown = [None, *(partial(only_shown, task=t) for t in range(len(store.schema.tasks)))]
-    several = [Pass(shown=each) for each in shown]
+def passes(store: GraphStore, batch: GraphBatch) -> dict[str, Callable[[], Any]]:
+    """Outputs with no label shown, then with each task's: what relatedness by evidence reads.
+
+    Modalities are encoded once by either contender.
+    """
+    shown = [None, *(only_shown(batch.masks, task=t) for t in range(len(batch.tasks)))]
+
+    def reading(fusion: str, within: Callable[[], AbstractContextManager[None]]) -> Any:
+        torch.manual_seed(0)
+        network = network_for(store, replace(CONFIG, fusion=fusion)).to(batch.rows.device).eval()
+
+        @torch.no_grad()
+        def call() -> None:
+            encoded = network.encode_modalities(batch)
+            with within():
+                for each in shown:
+                    network(batch, each, encoded)
+
+        return call
+
     return {
-        "pass by pass": lambda: [outputs(network, store, rows, each) for each in shown],
-        "together": lambda: outputs_of_passes(network, store, rows, several),
+        f"{fusion}{words}": reading(fusion, within)
+        for fusion in ("gatv2", "sage")
+        for words, within in (("", nullcontext), (", reusing", reusing))
     }
 
 
@@ -147,7 +163,7 @@ def main() -> None:
         for what, contenders, device in (
             ("batch", batching(store, chosen), "cpu"),
             ("layers", layers(batch, CONFIG.width), a.device),
-            ("passes", passes(store, chosen, a.device), a.device),
+            ("passes", passes(store, batch), a.device),
             ("step", steps(store, batch), a.device),
         ):
             seconds = timed(contenders, a.rounds, device)

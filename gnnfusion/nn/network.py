@@ -194,7 +194,7 @@ class SharedNetwork(FusionNetwork):
             check_labels(self.config)
         if self.reads_labels:
             nodes = partial(self._task_nodes, batch, shown)
-            h[TASK] = reused((self, TASK), (), nodes) if shown is None else nodes()
+            h[TASK] = reused((self, TASK), (batch.rows,), nodes) if shown is None else nodes()
         return h
 
     def _task_nodes(self, batch: GraphBatch, shown: Tensor | None) -> Tensor:

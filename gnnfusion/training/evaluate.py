@@ -48,7 +48,8 @@ class Pass:
         The same samples, with the same labels known, whose labels are shown; the store's own by
         default.
     within
-        Makes a context for the pass, such as one in which edges are cut.
+        Makes a context for the pass, such as one in which edges are cut. It may change what the
+        network is given, but no weight and nothing inside a module (see `gnnfusion.nn.reuse`).
     tasks
         Whose outputs are kept; all by default.
     """
@@ -81,7 +82,8 @@ def outputs_of_passes(
     """Outputs per task ``[n, K]`` of each pass on the CPU, in evaluation mode.
 
     Encoders see neither labels nor edges, and are most of the work where they read pictures, sound
-    or text: however many the passes, they run once.
+    or text: however many the passes, they run once. So does what in a graph fusion neither labels
+    nor cuts reach (`gnnfusion.nn.reuse`).
 
     Parameters
     ----------
@@ -103,7 +105,7 @@ def outputs_of_passes(
         plain = make_batch(store, chosen, topology)
         masks, plain = plain.masks, plain.to(device)
         encoded = network.encode_modalities(plain)
-        with reusing():
+        with reusing() if len(passes) > 1 else nullcontext():
             for each, part in zip(passes, parts, strict=True):
                 visible = None if each.shown is None else each.shown(masks).to(device)
                 batch = plain

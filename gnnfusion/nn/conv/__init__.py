@@ -2,7 +2,9 @@
 
 Each module defines ``make(width, heads)``, a module that maps source features
 ``[n, width]``, target features ``[m, width]`` and edges ``[2, E]`` to messages ``[m, width]``. It
-has no bias, so that a target without edges receives exactly zero.
+has no bias, so that a target without edges receives exactly zero. One that uses no more of the
+targets than how many there are says so with ``reads_target = False``: its messages stay as they are
+when only the targets change.
 """
 
 from __future__ import annotations

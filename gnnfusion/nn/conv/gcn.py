@@ -23,6 +23,8 @@ class BipartiteGCN(MessagePassing):
         Features in and out.
     """
 
+    reads_target = False
+
     def __init__(self, width: int) -> None:
         super().__init__(aggr="add")
         self.lin = nn.Linear(width, width, bias=False)

@@ -20,6 +20,8 @@ class SAGE(nn.Module):
         Features in and out.
     """
 
+    reads_target = False
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv = SAGEConv((width, width), width, root_weight=False, bias=False)

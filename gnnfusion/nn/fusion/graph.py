@@ -152,12 +152,15 @@ class TypedLayer(nn.Module):
         return reused((self, t), (h[t], *messages), update)
 
     def _received(self, kind: EdgeType, source: Tensor, target: Tensor, edges: Edges) -> Tensor:
-        """`message`, which only attention reads its targets for."""
-        conv = self.convs[relation_name(kind)] if self.convs else None
-        reader = target if hasattr(conv, "attention") else None
+        """The relation's message, made anew if any of its inputs is another than in the last pass.
+
+        Features of the targets are inputs unless the operator says that it does not read them.
+        """
+        operator = self.convs[relation_name(kind)] if self.convs else self
+        read = target if getattr(operator, "reads_target", True) else None
         return reused(
             (self, kind, kind in self.uniform),
-            (source, reader, edges.index, edges.attr),
+            (source, read, edges.index, edges.attr),
             lambda: self.message(kind, source, target, edges),
         )
 
@@ -239,7 +242,7 @@ class GraphFusion(Trunk):
                 reached = reached + (torch.bincount(ends, minlength=len(x)) > 0).unsqueeze(1)
             return total / reached.clamp_min(1)
 
-        average = reused((self, "average"), tuple(read), mean)
+        average = reused((self, "average", len(x)), tuple(read), mean)
         return {**h, TASK: reused((self, "begun"), (x, average), lambda: x + average)}
 
     def carried(self, source: Tensor, edges: Edges) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import permutations, product
 
 import torch
@@ -23,6 +24,7 @@ from gnnfusion.nn.fusion.graph import (
 )
 from gnnfusion.nn.fusion.trunk import GraphTypes
 from gnnfusion.nn.hard_concrete import stretched_and_cut
+from gnnfusion.nn.reuse import reused
 
 SPARSITY = 0.05  # price of all gates open, in units of the training loss
 START, SPEED = 1.0, 30.0  # logit at the start; how much faster than other parameters logits move
@@ -124,16 +126,21 @@ class LearnedTopology(GraphFusion):
 
     def _gated(self, edges: Mapping[EdgeType, Edges]) -> dict[EdgeType, Edges]:
         """The edges of all relations, with their gates ``[E]`` where there are any."""
-        gates, tasks = self._gates(), len(self.types.tasks)
+        gates, tasks = reused((self, "gates"), (), self._gates), len(self.types.tasks)
+
+        def of_edges(kind: EdgeType, index: Tensor) -> Tensor | None:
+            places = self.get_buffer(f"places_{relation_name(kind)}")
+            if places is None:
+                return None
+            # Task node t of sample b has the index b * T + t.
+            s, t = index % tasks
+            ends = s * tasks + t if kind[0] == TASK else t if kind[2] == TASK else 0 * t
+            return gates[places[ends]]
+
         found = {}
         for kind in self.relations:
-            index, attr = edges[kind].index, None
-            places = self.get_buffer(f"places_{relation_name(kind)}")
-            if places is not None:
-                # Task node t of sample b has the index b * T + t.
-                s, t = index % tasks
-                ends = s * tasks + t if kind[0] == TASK else t if kind[2] == TASK else 0 * t
-                attr = gates[places[ends]]
+            index = edges[kind].index
+            attr = reused((self, kind), (gates, index), partial(of_edges, kind, index))
             found[kind] = Edges(index, attr)
         return found
 

@@ -38,6 +38,8 @@ class RGCNLayer(TypedLayer):
         Features of a node; probability of dropping one.
     """
 
+    reads_target = False
+
     def __init__(self, of: LayerTypes, width: int, dropout: float) -> None:
         super().__init__(of.targets, of.relations, width, dropout, root=True)
         self.bases = nn.Parameter(torch.randn(BASES, width, width) / width**0.5)

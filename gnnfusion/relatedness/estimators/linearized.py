@@ -24,7 +24,8 @@ over them and the held-out rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -153,8 +154,9 @@ def quadratic(
 
     NaN for a task without a label among `rows`.
     """
-    here = outputs(network, store, rows)
-    features = _features(network, basis, here, lambda: outputs(network, store, rows))
+    with _unrounded():
+        here = outputs(network, store, rows)
+        features = _features(network, basis, here, lambda: outputs(network, store, rows))
     slope, curve, loss = [], [], []
     for task, out in here.items():
         known = store.mask(task)[rows]
@@ -169,6 +171,22 @@ def quadratic(
         curve.append(nothing * torch.einsum("knc,ncd,lnd->kl", phi, second, phi) / n)
         loss.append(nothing * value.sum() / n)
     return tuple(torch.stack(each).numpy() for each in (slope, curve, loss))  # type: ignore[return-value]
+
+
+@contextmanager
+def _unrounded() -> Iterator[None]:
+    """Within the block a GPU computes with all 24 bits of its numbers.
+
+    cuDNN rounds the weights of convolutions to 11 bits unless told otherwise, more than they move.
+    """
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
 
 
 @torch.no_grad()
