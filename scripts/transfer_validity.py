@@ -194,7 +194,7 @@ def worth_of(
     split: Split, names: Mapping[tuple[int, ...], tuple[str, ...]], chosen: Transfer,
     noise: np.ndarray, seeds: slice,
 ) -> float:  # fmt: skip
-    """Mean measured gain of all tasks but noise under a split, over some seeds; 0 of a task alone."""
+    """Mean measured gain of all tasks but noise under a split, over some seeds; 0 of one alone."""
     gains, found = known_mean(chosen.per_seed()[seeds]), np.zeros(len(noise))
     for group in split:
         if len(group) > 1:
@@ -223,17 +223,12 @@ def main() -> None:
             result = {"case": name, "data_sets": found, **provenance()}
             write_json(a.out / f"transfer_{name}.json", finite(result))
         names = list(found[0]["estimators"])
-        rows = []
-        for m in names:
-            each = [f["estimators"].get(m, {}) for f in found]
-            worth, oracle = (
-                _mean([e.get("worth") for e in each]),
-                _mean([f["oracle_gain"] for f in found]),
-            )
-            share = worth / oracle if worth is not None and oracle else None
-            rows.append(
-                [m, *(_mean([e.get(k) for e in each]) for k in ("z_pearson", "spearman")), share]
-            )
+        oracle, rows = np.mean([f["oracle_gain"] for f in found]), []
+        for method in names:
+            each = [f["estimators"].get(method, {}) for f in found]
+            z, rank, worth = (_mean([e.get(k) for e in each])
+                              for k in ("z_pearson", "spearman", "worth"))  # fmt: skip
+            rows.append([method, z, rank, None if worth is None else worth / float(oracle)])
         print(f"{name}: reliability {_mean([f['reliability'] for f in found]):.2f}")
         print(markdown(["estimator", "z-Pearson", "Spearman", "share of the oracle"], rows))
 
