@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from gnnfusion.nn.encoders import make_encoder
 from gnnfusion.nn.encoders.position import PositionEncoding
 from gnnfusion.nn.encoders.selection import selection_penalty
 from gnnfusion.nn.encoders.text_model import TextModelEncoder
-from gnnfusion.nn.fusion.trunk import GraphTypes
+from gnnfusion.nn.fusion.trunk import GraphTypes, Heads
 from gnnfusion.nn.readout import Head, LabelEmbedding
 from gnnfusion.nn.reuse import reused
 from gnnfusion.nn.sharing import check_labels, make_sharing, sharing_name
@@ -60,6 +60,7 @@ class FusionNetwork(nn.Module):
         batch: GraphBatch,
         shown: Tensor | None = None,
         encoded: Mapping[str, Any] | None = None,
+        tasks: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
         """Outputs per task (see `Head`), from the batch and the labels that are shown.
 
@@ -72,6 +73,8 @@ class FusionNetwork(nn.Module):
             not read at all.
         encoded
             What `encode_modalities` gave for this batch, where it is read several times.
+        tasks
+            Whose outputs are wanted; all by default.
 
         Raises
         ------
@@ -193,29 +196,38 @@ class SharedNetwork(FusionNetwork):
         if shown is not None:
             check_labels(self.config)
         if self.reads_labels:
-            nodes = partial(self._task_nodes, batch, shown)
-            h[TASK] = reused((self, TASK), (batch.rows,), nodes) if shown is None else nodes()
+            h[TASK] = self._task_nodes(batch, shown)
         return h
 
     def _task_nodes(self, batch: GraphBatch, shown: Tensor | None) -> Tensor:
         """Task nodes ``[B * T, width]``, with the labels that are shown."""
         columns = []
+        patterns = None if shown is None else shown.T.cpu().numpy()
         for place, task in enumerate(batch.tasks):
-            column = self.task_embedding[task].expand(len(batch), -1)
-            if shown is not None:
-                visible = shown[:, place].nonzero().squeeze(1)
-                label = self.labels[task](batch.targets[task][visible], self.heads[task])
-                column = column.index_add(0, visible, label.to(column.dtype))
-            columns.append(column)
-        return torch.stack(columns, 1).flatten(0, 1)
+            seen = None if shown is None else shown[:, place]
+            step = (self, task, None if patterns is None else patterns[place].tobytes())
+            column = partial(self._task_column, task, batch, seen)
+            columns.append(reused(step, (batch.rows, batch.targets[task]), column))
+        return reused((self, TASK), tuple(columns), lambda: torch.stack(columns, 1).flatten(0, 1))
+
+    def _task_column(self, task: str, batch: GraphBatch, shown: Tensor | None) -> Tensor:
+        """A task's nodes ``[B, width]``, with the labels that are shown (bool ``[B]``)."""
+        nodes = self.task_embedding[task].expand(len(batch), -1)
+        if shown is None:
+            return nodes
+        visible = shown.nonzero().squeeze(1)
+        label = self.labels[task](batch.targets[task][visible], self.heads[task])
+        return nodes.index_add(0, visible, label.to(nodes.dtype))
 
     def forward(
         self,
         batch: GraphBatch,
         shown: Tensor | None = None,
         encoded: Mapping[str, Any] | None = None,
+        tasks: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
-        return self.fusion.read(self.encode(batch, shown, encoded), batch, self.heads)
+        heads: Heads = self.heads if tasks is None else {t: self.heads[t] for t in tasks}
+        return self.fusion.read(self.encode(batch, shown, encoded), batch, heads)
 
     def head(self, task: str) -> Head:
         head = self.heads[task]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gnnfusion.errors import UsageError
-from gnnfusion.graphs.batch import make_batch, topology_of
+from gnnfusion.graphs.batch import GraphBatch, make_batch, topology_of
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.reuse import reusing
@@ -110,13 +110,23 @@ def outputs_of_passes(
                 visible = None if each.shown is None else each.shown(masks).to(device)
                 batch = plain
                 if each.told is not None:
-                    labels = {t: each.told.target(t)[chosen].to(device) for t in batch.tasks}
-                    batch = replace(batch, targets=labels)
+                    batch = replace(plain, targets=_told(each.told, store, chosen, plain))
                 with each.within():
-                    found = network(batch, visible, encoded)
+                    found = network(batch, visible, encoded, each.tasks)
                 for task, several in part.items():
                     several.append(found[task].float().cpu())
     return [{task: torch.cat(several) for task, several in part.items()} for part in parts]
+
+
+def _told(
+    told: GraphStore, store: GraphStore, rows: Tensor, batch: GraphBatch
+) -> dict[str, Tensor]:
+    """The labels that a batch's rows have in another store; those of the batch where the same."""
+    return {
+        task: old if told.target(task) is store.target(task)
+        else told.target(task)[rows].to(old.device)
+        for task, old in batch.targets.items()
+    }  # fmt: skip
 
 
 def predictions(network: FusionNetwork, task: Task, out: Tensor) -> Prediction:

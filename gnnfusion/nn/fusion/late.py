@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gnnfusion.graphs.batch import GraphBatch
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.fusion.pooling import Branches, add_empty, masked_softmax, slot_names
-from gnnfusion.nn.fusion.trunk import GraphTypes, Trunk
+from gnnfusion.nn.fusion.trunk import GraphTypes, Heads, Trunk
 
 
 class LateFusion(Trunk):
@@ -38,15 +38,13 @@ class LateFusion(Trunk):
         weights = torch.stack([self.weights(task, present) for task in batch.tasks], 1)
         return weights @ z
 
-    def read(
-        self, h: Mapping[str, Tensor], batch: GraphBatch, heads: nn.ModuleDict
-    ) -> dict[str, Tensor]:
+    def read(self, h: Mapping[str, Tensor], batch: GraphBatch, heads: Heads) -> dict[str, Tensor]:
         """Outputs per task: the weighted mean of its head on every slot's vector."""
         z, present = add_empty(self.empty, *self.branches(h, batch))
         return {
             task: (self.weights(task, present).unsqueeze(2) * by_slot(heads[task], z)).sum(1)
-            for task in batch.tasks
-        }
+            for task in batch.tasks if task in heads
+        }  # fmt: skip
 
     def weights(self, task: str, present: Tensor) -> Tensor:
         """A task's weights ``[B, S + 1]`` of the slots and of having none; rows sum to 1."""

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from gnnfusion.graphs.batch import GraphBatch
 from gnnfusion.graphs.topology import EdgeType
 
+Heads = nn.ModuleDict | Mapping[str, nn.Module]
+
 
 @dataclass(frozen=True)
 class GraphTypes:
@@ -46,12 +48,10 @@ class Trunk(nn.Module):
         """
         raise NotImplementedError
 
-    def read(
-        self, h: Mapping[str, Tensor], batch: GraphBatch, heads: nn.ModuleDict
-    ) -> dict[str, Tensor]:
-        """Outputs per task: its head on its vector."""
+    def read(self, h: Mapping[str, Tensor], batch: GraphBatch, heads: Heads) -> dict[str, Tensor]:
+        """Outputs of the tasks whose heads are given: each head on its task's vector."""
         x = self(h, batch)
-        return {task: heads[task](x[:, t]) for t, task in enumerate(batch.tasks)}
+        return {t: heads[t](x[:, place]) for place, t in enumerate(batch.tasks) if t in heads}
 
     def penalty(self) -> Tensor | float:
         """What the trunk itself adds to the training loss; most add nothing."""

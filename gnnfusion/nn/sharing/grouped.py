@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -80,18 +80,22 @@ class GroupNetworks(FusionNetwork):
         batch: GraphBatch,
         shown: Tensor | None = None,
         encoded: Mapping[str, Any] | None = None,
+        tasks: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
         if shown is not None:
             check_labels(self.config)
         devices = [batch.rows.device] if batch.rows.is_cuda else []
         out: dict[str, Tensor] = {}
         for group, network in self._each():
+            wanted = None if tasks is None else [task for task in group if task in tasks]
+            if wanted == []:
+                continue
             places = [batch.tasks.index(task) for task in group]
             with torch.random.fork_rng(devices):
                 own = None if shown is None else shown[:, places]
                 known = None if encoded is None else encoded[group[0]]
-                out |= network(batch.only(*group), own, known)
-        return {task: out[task] for task in batch.tasks}
+                out |= network(batch.only(*group), own, known, wanted)
+        return {task: out[task] for task in batch.tasks if task in out}
 
     def head(self, task: str) -> Head:
         return next(network.head(task) for group, network in self._each() if task in group)
