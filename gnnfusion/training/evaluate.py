@@ -49,7 +49,8 @@ class Pass:
         default.
     within
         Makes a context for the pass, such as one in which edges are cut. It may change what the
-        network is given, but no weight and nothing inside a module (see `gnnfusion.nn.reuse`).
+        network is given; a module that it changes names that in its steps (`gnnfusion.nn.reuse`),
+        as layers do with uniform attention.
     tasks
         Whose outputs are kept; all by default.
     """
