@@ -20,7 +20,7 @@ from gnnfusion.nn.encoders.selection import selection_penalty
 from gnnfusion.nn.encoders.text_model import TextModelEncoder
 from gnnfusion.nn.fusion.trunk import GraphTypes, Heads
 from gnnfusion.nn.readout import Head, LabelEmbedding
-from gnnfusion.nn.reuse import reused
+from gnnfusion.nn.reuse import is_reusing, reused
 from gnnfusion.nn.sharing import check_labels, make_sharing, sharing_name
 from gnnfusion.schema import Schema
 
@@ -202,7 +202,8 @@ class SharedNetwork(FusionNetwork):
     def _task_nodes(self, batch: GraphBatch, shown: Tensor | None) -> Tensor:
         """Task nodes ``[B * T, width]``, with the labels that are shown."""
         columns = []
-        patterns = None if shown is None else shown.T.cpu().numpy()
+        # Training does not wait for the GPU to tell what it has no use for.
+        patterns = shown.T.cpu().numpy() if shown is not None and is_reusing() else None
         for place, task in enumerate(batch.tasks):
             seen = None if shown is None else shown[:, place]
             step = (self, task, None if patterns is None else patterns[place].tobytes())

@@ -37,6 +37,11 @@ def reusing() -> Iterator[None]:
         _kept.reset(token)
 
 
+def is_reusing() -> bool:
+    """Whether a step's key is of any use here."""
+    return _kept.get() is not None
+
+
 def reused(step: Hashable, inputs: tuple[object, ...], make: Callable[[], T]) -> T:
     """What `make` gives; within `reusing` the last result of the step, if `inputs` are the same.
 

@@ -6,13 +6,14 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from gnnfusion.graphs.batch import make_batch, topology_of
 from gnnfusion.relatedness.estimators.linearized import (
+    _features,
     _trained,
     directions,
     estimate,
     gains,
     quadratic,
 )
-from gnnfusion.training.evaluate import loss_table
+from gnnfusion.training.evaluate import loss_table, outputs
 from gnnfusion.training.objective import task_losses
 
 TASKS = ("regression", "binary", "multiclass", "ordinal")
@@ -63,6 +64,33 @@ def test_near_the_weights_a_loss_is_the_quadratic(store):
     vector_to_parameters(before, weights)
     assert errors[1].max() < 0.2
     assert errors[1].mean() < 0.8 * errors[0].mean()  # what is left out is of higher order
+
+
+@pytest.mark.parametrize("fusion", ["gatv2", "sage"])
+def test_derivatives_are_those_of_forward_mode(fusion):
+    """Differences of outputs, against what automatic differentiation says of a direction.
+
+    It knows no packed sequences, so there are no tokens here.
+    """
+    store = make_store(("vector", "bytes"), TASKS, samples=60, split=SPLIT, missing=0.1)
+    network, rows = make_network(store, fusion=fusion), store.rows("train")
+    basis = directions(network, store, rows)
+    found = _features(network, basis, lambda: outputs(network, store, rows))
+    batch = make_batch(store, rows, topology_of(store))
+    weights = _trained(network)
+    names = [n for n, p in network.named_parameters() if any(p is w for w in weights)]
+
+    def forward(*values):
+        return torch.func.functional_call(network, dict(zip(names, values, strict=True)), (batch,))
+
+    for place, direction in enumerate(basis):
+        sizes = [w.numel() for w in weights]
+        step = [d.view_as(w) for d, w in zip(direction.split(sizes), weights, strict=True)]
+        at = tuple(w.detach() for w in weights)
+        with torch.no_grad():
+            _, exact = torch.func.jvp(forward, at, tuple(step))
+        for task, slope in exact.items():
+            assert (found[task][place] - slope).norm() <= 0.005 * slope.norm()
 
 
 def test_measuring_leaves_the_weights_as_they_were(store):
