@@ -1,16 +1,17 @@
 """Degree-normalized graph convolution for bipartite relations.
 
-PyG's ``GCNConv`` refuses bipartite input, so this is written on its ``MessagePassing``.
+PyG's ``GCNConv`` refuses bipartite input.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import degree
 
+from gnnfusion.kernels.edge_sum import edge_sum
 
-class BipartiteGCN(MessagePassing):
+
+class BipartiteGCN(nn.Module):
     r"""The operator of Kipf and Welling, `arXiv:1609.02907 <https://arxiv.org/abs/1609.02907>`_.
 
     .. math:: m_j = \sum_{i \in N(j)} \frac{1}{\sqrt{d_i d_j}} W x_i
@@ -26,7 +27,7 @@ class BipartiteGCN(MessagePassing):
     reads_target = False
 
     def __init__(self, width: int) -> None:
-        super().__init__(aggr="add")
+        super().__init__()
         self.lin = nn.Linear(width, width, bias=False)
 
     def forward(self, source: Tensor, target: Tensor, index: Tensor) -> Tensor:
@@ -34,13 +35,7 @@ class BipartiteGCN(MessagePassing):
         out_degree = degree(index[0], len(source), source.dtype)
         in_degree = degree(index[1], len(target), source.dtype)
         norm = (out_degree[index[0]] * in_degree[index[1]]).rsqrt()
-        result: Tensor = self.propagate(
-            index, x=self.lin(source), norm=norm, size=(len(source), len(target))
-        )
-        return result
-
-    def message(self, x_j: Tensor, norm: Tensor) -> Tensor:
-        return norm.unsqueeze(1) * x_j
+        return edge_sum(self.lin(source), index, len(target), norm)
 
 
 def make(width: int, heads: int) -> nn.Module:

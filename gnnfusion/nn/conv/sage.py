@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch_geometric.nn import SAGEConv
 
+from gnnfusion.kernels.edge_sum import edge_mean
+
 
 class SAGE(nn.Module):
     r"""The mean aggregator of `arXiv:1706.02216 <https://arxiv.org/abs/1706.02216>`_.
@@ -12,7 +14,8 @@ class SAGE(nn.Module):
     .. math:: m_j = \frac{1}{|N(j)|} \sum_{i \in N(j)} W x_i
 
     What the paper applies to the node itself, :math:`W_0 x_j`, is the layer's: it must be there
-    once, and for a node without edges too.
+    once, and for a node without edges too. Weights are those of PyG's ``SAGEConv``, the mean is
+    `gnnfusion.kernels.edge_sum`'s.
 
     Parameters
     ----------
@@ -28,7 +31,7 @@ class SAGE(nn.Module):
 
     def forward(self, source: Tensor, target: Tensor, index: Tensor) -> Tensor:
         """Map ``[n, width]``, ``[m, width]`` and ``[2, E]`` to ``[m, width]``."""
-        out: Tensor = self.conv((source, target), index, size=(len(source), len(target)))
+        out: Tensor = self.conv.lin_l(edge_mean(source, index, len(target)))
         return out
 
 

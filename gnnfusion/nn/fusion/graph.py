@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import scatter
 
 from gnnfusion.graphs.batch import GraphBatch
 from gnnfusion.graphs.topology import TASK, Edges, EdgeType
+from gnnfusion.kernels.edge_sum import edge_mean
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.conv import make_conv
 from gnnfusion.nn.fusion.trunk import GraphTypes, Trunk
@@ -237,17 +237,17 @@ class GraphFusion(Trunk):
         def mean() -> Tensor:
             total, reached = torch.zeros_like(x), x.new_zeros(len(x), 1)
             for (source, _, _), these in serving.items():
-                ends = these.index[1]
-                total = total + scatter(self.carried(h[source], these), ends, 0, len(x), "mean")
-                reached = reached + (torch.bincount(ends, minlength=len(x)) > 0).unsqueeze(1)
+                total = total + self.mean_carried(h[source], these, len(x))
+                count = torch.bincount(these.index[1], minlength=len(x))
+                reached = reached + (count > 0).unsqueeze(1)
             return total / reached.clamp_min(1)
 
         average = reused((self, "average", len(x)), tuple(read), mean)
         return {**h, TASK: reused((self, "begun"), (x, average), lambda: x + average)}
 
-    def carried(self, source: Tensor, edges: Edges) -> Tensor:
-        """What edges from modalities to tasks bring of their sources, ``[E, width]``."""
-        return source[edges.index[0]]
+    def mean_carried(self, source: Tensor, edges: Edges, tasks: int) -> Tensor:
+        """Mean of what edges from a modality bring to each task node, ``[tasks, width]``."""
+        return edge_mean(source, edges.index, tasks)
 
     def attention(
         self, h: Mapping[str, Tensor], edges: Mapping[EdgeType, Edges], kind: EdgeType

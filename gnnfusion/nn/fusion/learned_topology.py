@@ -117,9 +117,10 @@ class LearnedTopology(GraphFusion):
         place = {pair: i for i, pair in enumerate(self.pairs)}
         return torch.tensor([place.get(pair, 0) for pair in ends])  # no task relates to itself
 
-    def carried(self, source: Tensor, edges: Edges) -> Tensor:
+    def mean_carried(self, source: Tensor, edges: Edges, tasks: int) -> Tensor:
+        i, j = edges.index
         assert edges.attr is not None  # the gates
-        return edges.attr.unsqueeze(1) * super().carried(source, edges)
+        return scatter(edges.attr.unsqueeze(1) * source[i], j, 0, tasks, reduce="mean")
 
     def forward(self, h: Mapping[str, Tensor], batch: GraphBatch) -> Tensor:
         return super().forward(h, replace(batch, edges=self._gated(batch.edges)))

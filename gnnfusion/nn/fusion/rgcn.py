@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import scatter
 
 from gnnfusion.graphs.topology import Edges, EdgeType
+from gnnfusion.kernels.edge_sum import edge_mean
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.fusion.graph import (
     GraphFusion,
@@ -51,8 +51,7 @@ class RGCNLayer(TypedLayer):
         )
 
     def message(self, kind: EdgeType, source: Tensor, target: Tensor, edges: Edges) -> Tensor:
-        index = edges.index
-        mean = scatter(source[index[0]], index[1], 0, len(target), reduce="mean")
+        mean = edge_mean(source, edges.index, len(target))
         weight = torch.einsum("b,bij->ij", self.mix[relation_name(kind)], self.bases)
         return mean @ weight
 
