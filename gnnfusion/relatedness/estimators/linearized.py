@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -39,7 +40,6 @@ from gnnfusion.nn.readout import Head
 from gnnfusion.relatedness.estimators import HELPS
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.balancing.balancer import jacobian, task_gradients
-from gnnfusion.training.evaluate import outputs
 from gnnfusion.training.evidence import kin_matrix
 from gnnfusion.training.objective import sample_losses, task_losses
 
@@ -154,9 +154,7 @@ def quadratic(
 
     NaN for a task without a label among `rows`.
     """
-    with _unrounded():
-        here = outputs(network, store, rows)
-        features = _features(network, basis, lambda: outputs(network, store, rows))
+    here, features = _outputs_and_features(network, store, rows, basis)
     slope, curve, loss = [], [], []
     for task, out in here.items():
         known = store.mask(task)[rows]
@@ -171,6 +169,26 @@ def quadratic(
         curve.append(nothing * torch.einsum("knc,ncd,lnd->kl", phi, second, phi) / n)
         loss.append(nothing * value.sum() / n)
     return tuple(torch.stack(each).numpy() for each in (slope, curve, loss))  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def _outputs_and_features(
+    network: FusionNetwork, store: GraphStore, rows: Tensor, basis: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Outputs ``[n, C]`` and `_features` ``[K, n, C]`` of every task, on the CPU."""
+    network.eval()
+    device, topology = basis.device, topology_of(store)
+    here, features = [], []
+    for chosen in rows.split(BATCH) if len(rows) else [rows]:
+        batch = make_batch(store, chosen, topology).to(device)
+        with _unrounded():
+            here.append(network(batch))
+            features.append(_features(network, basis, partial(network, batch)))
+    tasks = store.schema.task_names
+    return tuple(  # type: ignore[return-value]
+        {t: torch.cat([part[t] for part in parts], dim).float().cpu() for t in tasks}
+        for parts, dim in ((here, 0), (features, 1))
+    )
 
 
 @contextmanager
