@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from scipy.stats import t
 
 from gnnfusion.relatedness.alignment import aligned, aligned_without
-from gnnfusion.relatedness.intervals import WIDER, mean_interval, square_interval
+from gnnfusion.relatedness.intervals import (
+    NORMAL,
+    WIDER,
+    correlation_interval,
+    mean_interval,
+    square_interval,
+)
 
 
 def student(values):
@@ -91,3 +97,29 @@ def test_squares_are_covered_near_0_and_far_from_it(slope):
 def test_a_square_that_nothing_moves_is_a_point():
     assert square_interval(0.0, np.zeros(9)) == (0.0, 0.0)
     assert square_interval(1.0, np.ones(9)) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("size", [0.0, 0.5, 1.0, 2.0, 2.1, 3.0, 5.0])
+def test_absolute_correlations_are_covered_equally_often_near_0_and_far_from_it(size):
+    """The signed interval, folded, holds one that is as large as its error in 97.5 %."""
+    error, held, folded = 0.01, 0, 0
+    for z in size + np.random.default_rng(3).normal(size=20_000):
+        value, half = error * z, error * NORMAL
+        low, high = correlation_interval(value, value - half, value + half)
+        held += low <= error * size <= high
+        assert low <= abs(value) <= high
+        assert (low == 0) == (abs(z) < NORMAL)  # as the signed one spans 0 or does not
+        folded += abs(z) - NORMAL <= size <= abs(z) + NORMAL
+    assert held / 20_000 == pytest.approx(0.95, abs=0.005)
+    if size in (0.5, 1.0, 2.0):
+        assert folded / 20_000 > 0.965  # what it was made for
+
+
+@given(st.floats(1e-6, 1), st.floats(0, 1), st.floats(0, 1))
+def test_of_a_correlation_the_sign_means_nothing_and_the_ends_are_in_order(value, down, up):
+    low, high = value - down, min(1.0, value + up)
+    found = correlation_interval(value, low, high)
+    assert 0 <= found[0] <= value <= found[1] <= 1
+    assert correlation_interval(-value, -high, -low) == found
+    if value > 7 * max(value - low, high - value):
+        assert found == pytest.approx((low, high))  # far from 0 it is the signed one

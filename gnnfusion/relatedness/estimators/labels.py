@@ -18,8 +18,8 @@ little of r; several columns or labels are reduced to their clusters of equal va
 first principal axis.
 
 P-values come from permuting one of the two, and compare I: permutations change neither h nor E, so
-r has the same order. Intervals, over samples: of correlations percentile bootstraps of the signed
-value (of the ranks taken once), folded where they span 0; of information
+r has the same order. Intervals, over samples: of correlations `intervals.correlation_interval` of a
+percentile bootstrap of the signed value (of the ranks taken once); of information
 `intervals.square_interval`, see `_interval`.
 """
 
@@ -31,8 +31,8 @@ from torch import Tensor
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators import TOGETHER
-from gnnfusion.relatedness.estimators.pairs import Found, folded, graph_of_pairs
-from gnnfusion.relatedness.intervals import square_interval
+from gnnfusion.relatedness.estimators.pairs import Found, graph_of_pairs
+from gnnfusion.relatedness.intervals import correlation_interval, square_interval
 from gnnfusion.relatedness.monte_carlo import pieces
 from gnnfusion.relatedness.task_graph import TaskGraph
 
@@ -91,8 +91,9 @@ def with_interval(
     """Association and its 95 % interval; of information see `_interval`."""
     a, b = _compared(a, b, ranks)
     if ranks:
-        ends = np.quantile(_resampled(a, b, rng), [0.025, 0.975])
-        return float(_correlations(a, b[None])[0]), *folded(ends)
+        found = float(_correlations(a, b[None])[0])
+        low, high = np.quantile(_resampled(a, b, rng), [0.025, 0.975])
+        return found, *correlation_interval(found if a @ b >= 0 else -found, low, high)
     table = _table(a, b)
     found = float(np.sqrt(_square(*_adjusted(table))))
     low, high = _interval(a, b, table)

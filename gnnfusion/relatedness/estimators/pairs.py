@@ -87,14 +87,3 @@ def graph_of_pairs(
         unit=unit,
         notes=notes,
     )
-
-
-def folded(bounds: np.ndarray) -> tuple[float, float]:
-    """Interval of an absolute value from that of the signed one, which covers it as often.
-
-    Resampled absolute values would not: near 0 all of them lie on one side.
-    """
-    low, high = float(bounds[0]), float(bounds[1])
-    if low < 0 < high:
-        return 0.0, max(-low, high)
-    return min(abs(low), abs(high)), max(abs(low), abs(high))

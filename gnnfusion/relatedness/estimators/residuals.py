@@ -19,9 +19,8 @@ absolute t value of the products :math:`R_{ia} R_{jb}`, compared with that of pr
 are flipped row by row. It holds as far as the network has learned what the features say of the
 labels: a signal that it missed in both tasks is left in both residuals.
 
-Intervals, over rows: of two tasks with one output, a bootstrap of the signed correlation, folded
-where it spans 0 (which near 0 holds the absolute one somewhat more often than it need); of others
-`intervals.square_interval` of the squared value.
+Intervals, over rows: of two tasks with one output, `intervals.correlation_interval` of a bootstrap
+of the signed correlation; of others `intervals.square_interval` of the squared value.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.nn.readout import Head
 from gnnfusion.relatedness.alignment import aligned, aligned_without
 from gnnfusion.relatedness.estimators import BEYOND, INFORMS
-from gnnfusion.relatedness.estimators.pairs import Found, folded, graph_of_pairs
-from gnnfusion.relatedness.intervals import square_interval
+from gnnfusion.relatedness.estimators.pairs import Found, graph_of_pairs
+from gnnfusion.relatedness.intervals import correlation_interval, square_interval
 from gnnfusion.relatedness.monte_carlo import pieces
 from gnnfusion.relatedness.resampling import resampled
 from gnnfusion.relatedness.task_graph import TaskGraph
@@ -130,4 +129,5 @@ def with_interval(
     moments = np.column_stack([x, y, x * x, y * y, x * y])
     mx, my, xx, yy, xy = (resampled(DRAWS, n, rng) @ moments / n).T
     scale = np.sqrt(np.maximum((xx - mx * mx) * (yy - my * my), 1e-300))
-    return value, *folded(np.quantile((xy - mx * my) / scale, [0.025, 0.975]))
+    low, high = np.quantile((xy - mx * my) / scale, [0.025, 0.975])
+    return value, *correlation_interval(value if x @ y >= 0 else -value, low, high)
