@@ -119,16 +119,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=datasets.names())
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--members", type=int, default=3, help="trainings in an average")
+    parser.add_argument("--members", type=int, help="trainings in an average, 3 by default")
     parser.add_argument("--work", type=Path, default=Path("runs/study"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     a = parser.parse_args()
     if a.name == "planted_v1":
+        if a.members is not None:
+            parser.error("each seed of planted_v1 is another data set: there is nothing to average")
         result = exam(a.seeds)
     else:
-        if min(a.seeds, a.members) < 1 or a.seeds % a.members:
+        members = 3 if a.members is None else a.members
+        if min(a.seeds, members) < 1 or a.seeds % members:
             parser.error("each training is in one average, so --seeds is a multiple of --members")
-        result = study(a.name, a.seeds, a.members, a.work / a.name)
+        result = study(a.name, a.seeds, members, a.work / a.name)
     write_result(a.out / f"{a.name}.json", result)
 
 
