@@ -3,12 +3,16 @@ r"""Sums over the edges that reach a node, without one row of numbers for each e
 .. math:: y_j = \sum_{i \in N(j)} w_{ij} x_i
 
 PyG gathers a row per edge and scatters the rows to their targets, so the numbers of all edges go
-through the memory twice. Where a table's rows are summed by groups, ``embedding_bag`` reads the
-sources and writes the targets alone; on a CPU that takes a tenth of the time. Its gradient is the
-same sum along the edges turned round. It needs edges in the order of their targets (turned round,
-of their sources), which is found once for a set of edges and kept as long as these.
+through the memory twice. Made for summing rows of a table by groups, ``embedding_bag`` reads the
+sources and writes the targets alone; its gradient is the same sum along the edges turned round. It
+needs edges in the order of their targets (turned round, of their sources). Once that is known it
+takes on a CPU from half of the time (some hundred edges, where calls cost most) to a thirtieth
+(two hundred thousand); to find it costs as much as one sum by rows, so it is kept: as long as the
+edges, since all layers read the same ones, and for the last sets of edges, since batches of samples
+that are wired alike are, too.
 
-Elsewhere, and in less than single precision, it is PyG's `scatter`, the reference.
+Elsewhere, in less than single precision and within `torch.func` it is PyG's `scatter`, the
+reference.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn.functional import embedding_bag
 from torch.utils.weak import WeakTensorKeyDictionary
 from torch_geometric.utils import scatter
@@ -67,7 +72,8 @@ def scattered(
 
 
 def _is_fast(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in PRECISE
+    functional: bool = torch._C._are_functorch_transforms_active()
+    return x.device.type == "cpu" and x.dtype in PRECISE and not functional
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,11 @@ class Wiring:
         # A copy, for even views of the index would keep it, and its place in `_kept`, for ever.
         self.index, self.sources, self.targets = index.clone(), sources, targets
 
+    @property
+    def size(self) -> int:
+        """Numbers that it keeps, nearly."""
+        return self.index.shape[1] + self.sources + self.targets
+
     def is_of(self, index: Tensor, sources: int, targets: int) -> bool:
         """Whether these are the very edges."""
         sizes = (self.sources, self.targets) == (sources, targets)
@@ -112,23 +123,25 @@ class Wiring:
     @cached_property
     def degree(self) -> Tensor:
         """Edges that reach each target, 1 where there are none, ``[m, 1]``."""
-        return self.by_target.ptr.diff().clamp_min(1).unsqueeze(1)
+        with torch.inference_mode(False):  # a later training may divide by it
+            return self.by_target.ptr.diff().clamp_min(1).unsqueeze(1)
 
 
 # The same tensor is met in every layer; and where samples are wired alike, so are their batches.
 _kept: Any = WeakTensorKeyDictionary()  # index -> numbers of sources and targets -> `Wiring`
 _recent: deque[Wiring] = deque(maxlen=32)
-LARGEST = 2**17  # edges of one that is kept among the recent ones, for the sake of memory
+LARGEST = 2**15  # size of one that is kept among the recent ones: at most 80 MB in all
 
 
 def _wiring(index: Tensor, sources: int, targets: int) -> Wiring:
     kept: dict[tuple[int, int], Wiring] = _kept.setdefault(index, {})
     found = kept.get((sources, targets))
     if found is None:
-        found = next((w for w in _recent if w.is_of(index, sources, targets)), None)
+        alike = (w for w in tuple(_recent) if w.is_of(index, sources, targets))
+        found = next(alike, None)
         if found is None:
             found = Wiring(index, sources, targets)
-            if index.shape[1] <= LARGEST:
+            if found.size <= LARGEST:
                 _recent.append(found)
         kept[sources, targets] = found
     return found
@@ -136,23 +149,28 @@ def _wiring(index: Tensor, sources: int, targets: int) -> Wiring:
 
 def _bags(near: Tensor, far: Tensor, nodes: int) -> Bags:
     """Edges by their near node, in the order given within one."""
-    ptr = pointers(torch.bincount(near, minlength=nodes))
-    if bool((near[1:] >= near[:-1]).all()):
-        return Bags(ptr, far, None)
-    order = torch.argsort(near, stable=True)
-    return Bags(ptr, far[order], order)
+    with torch.inference_mode(False):
+        ptr = pointers(torch.bincount(near, minlength=nodes))
+        if len(ptr) != nodes + 1:
+            raise IndexError(f"an edge ends at node {len(ptr) - 2}, and there are {nodes}")
+        if bool((near[1:] >= near[:-1]).all()):
+            return Bags(ptr, far, None)
+        order = torch.argsort(near, stable=True)
+        return Bags(ptr, far[order], order)
 
 
 def _summed(x: Tensor, weight: Tensor | None, wiring: Wiring, *, back: bool = False) -> Tensor:
-    if not torch.is_grad_enabled():  # what can be derived costs as much again on a small batch
+    derived = torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None
+    if not derived:  # on a small batch what can be derived costs as much again
         return _bag_sums(x, weight, wiring.by_source if back else wiring.by_target)
     result: Tensor = _EdgeSum.apply(x, weight, wiring, back)
     return result
 
 
 def _bag_sums(x: Tensor, weight: Tensor | None, bags: Bags) -> Tensor:
-    if weight is not None and bags.order is not None:
-        weight = weight[bags.order]
+    if weight is not None:
+        weight = (weight if bags.order is None else weight[bags.order]).to(x.dtype)
+    # Of rows that lie one after another it sums ten times as fast, a copy to that end included.
     return embedding_bag(
         bags.far, x.contiguous(), bags.ptr, mode="sum", include_last_offset=True,
         per_sample_weights=weight,
