@@ -110,8 +110,9 @@ def correlation_interval(value: float, low: float, high: float) -> tuple[float, 
     with :math:`c_\mu` such that :math:`|Z|` is among them in 95 %. The interval is of all
     :math:`\mu` in whose A the value is, in units of the distances of the signed interval's ends.
     So it holds every truth equally often if the signed value errs like a normal number; it begins
-    at 0 exactly where the signed interval spans 0, and far from 0 is the signed one. Of skewed
-    values it holds the truth at least as often as the signed one, in all that was simulated.
+    at 0 exactly where the signed interval spans 0, and far from 0 is the signed one. With few and
+    skewed rows both hold it less often: percentile bootstraps of 60 log-normal ones in 87 to 94 %,
+    the signed ones in 89 to 92 % (simulated).
 
     Parameters
     ----------
