@@ -162,12 +162,13 @@ def _bags(near: Tensor, far: Tensor, nodes: int) -> Bags:
 def _summed(x: Tensor, weight: Tensor | None, wiring: Wiring, *, back: bool = False) -> Tensor:
     derived = torch.is_grad_enabled() or forward_ad.unpack_dual(x).tangent is not None
     if not derived:  # on a small batch what can be derived costs as much again
-        return _bag_sums(x, weight, wiring.by_source if back else wiring.by_target)
+        return _bag_sums(x, weight, wiring, back)
     result: Tensor = _EdgeSum.apply(x, weight, wiring, back)
     return result
 
 
-def _bag_sums(x: Tensor, weight: Tensor | None, bags: Bags) -> Tensor:
+def _bag_sums(x: Tensor, weight: Tensor | None, wiring: Wiring, back: bool) -> Tensor:
+    bags = wiring.by_source if back else wiring.by_target
     if weight is not None:
         weight = (weight if bags.order is None else weight[bags.order]).to(x.dtype)
     # Of rows that lie one after another it sums ten times as fast, a copy to that end included.
@@ -189,7 +190,7 @@ class _EdgeSum(torch.autograd.Function):
     ) -> Tensor:
         # Kept here and not by setup_context, with which each call takes its signature apart.
         ctx.weight, ctx.wiring, ctx.back = weight, wiring, back
-        return _bag_sums(x, weight, wiring.by_source if back else wiring.by_target)
+        return _bag_sums(x, weight, wiring, back)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
