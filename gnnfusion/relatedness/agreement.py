@@ -209,15 +209,22 @@ def split_half(values: np.ndarray, statistic: Statistic = z_pearson) -> float:
 def predicted_gains(value: np.ndarray, members: np.ndarray) -> np.ndarray:
     """What values of pairs ``[T, T]`` say of groups (bool ``[G, T]``): ``[G, T]``.
 
-    A value counts from the mean over the target's sources, so that company above it is good and
-    company below it is not; of the members of a group, `company` is taken.
+    A value counts from the mean (`from_mean`), so that company above it is good and company below
+    it is not; of the members of a group, `company` is taken.
     """
-    return company(from_targets_mean(value), members)
+    return company(from_mean(value), members)
 
 
-def from_targets_mean(value: np.ndarray) -> np.ndarray:
-    """Values of pairs ``[T, T]`` less the mean over the target's sources; NaN on the diagonal."""
+def from_mean(value: np.ndarray) -> np.ndarray:
+    """Values of pairs ``[T, T]`` less their mean; NaN on the diagonal.
+
+    Values that are the same in both directions are in one unit for all tasks, and their mean is
+    that of all pairs: a task that is like no other is then worse off in any company. Others may be
+    in a unit of their target, and count from the mean over its sources.
+    """
     others = np.where(np.eye(len(value), dtype=bool), np.nan, value)
+    if np.allclose(others, others.T, equal_nan=True):
+        return others - known_mean(others.ravel())
     return others - known_mean(others)
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from gnnfusion.errors import UsageError
-from gnnfusion.relatedness.agreement import from_targets_mean, known_mean
+from gnnfusion.relatedness.agreement import from_mean, known_mean
 from gnnfusion.relatedness.estimators import HELPS
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.whole import finite, write_json
@@ -108,8 +108,8 @@ def group_tasks(graph: TaskGraph, most: int) -> Grouping:
 def affinity(graph: TaskGraph) -> np.ndarray:
     r"""What the company of i is worth to j next to being alone, ``[T, T]``.
 
-    The value less that of an unrelated pair. Where only the order within a target means something,
-    less the mean over the target's sources: those above it are good company, the others are not.
+    The value less that of an unrelated pair. Where only the order means something, less the mean
+    (`from_mean`): pairs above it are good company, the others are not.
 
     Of a method that tests, but not whether training helps, the values of unrelated pairs are not 0
     (an absolute correlation never is), and among many some are large by chance. There
@@ -120,7 +120,7 @@ def affinity(graph: TaskGraph) -> np.ndarray:
     shown to be related costs what chance looks like, and so is worse than none.
     """
     if graph.ranks_only:
-        return from_targets_mean(graph.value)
+        return from_mean(graph.value)
     apart = graph.value - graph.null
     tested = np.isfinite(graph.p_adjusted)
     if graph.question == HELPS or not tested.any():

@@ -3,11 +3,12 @@ r"""Every estimator of relatedness against measured transfer, on one run.
 The truth are gains :math:`G_j(S)` of groups S (`gnnfusion.relatedness.transfer`). An estimator with
 values :math:`a_{ij}` predicts
 
-.. math:: \hat G_j(S) = \frac{1}{n + K} \sum_{i \in S,\, i \ne j} (a_{ij} - \bar a_j)
+.. math:: \hat G_j(S) = \frac{1}{n + K} \sum_{i \in S,\, i \ne j} (a_{ij} - \bar a)
 
-over the n others in S (`agreement.company`), and both are compared within each target, over the
-groups that it is in: by rank correlation, by the pooled correlation of standardized values
-(z-Pearson), and by what the best split by the estimator is worth, as a share of the best one's.
+over the n others in S (`agreement.company`; the mean is that of `agreement.from_mean`), and both
+are compared within each target, over the groups that it is in: by rank correlation, by the pooled
+correlation of standardized values (z-Pearson), and by what the best split by the estimator is
+worth, as a share of the best one's.
 Whether an estimator agrees at all is asked by permuting tasks (QAP), against the best of all
 estimators in each order, for it is the best that is recommended. The truth is measured with error,
 so beside each figure stands what a perfect prediction could be expected to reach: the root of the
@@ -29,7 +30,7 @@ from gnnfusion.errors import UsageError
 from gnnfusion.relatedness.agreement import (
     LEAST,
     company,
-    from_targets_mean,
+    from_mean,
     predicted_gains,
     qap_of_best,
     spearman,
@@ -251,7 +252,7 @@ def judge(
     def agreement(value: np.ndarray, gains: np.ndarray) -> np.ndarray:
         return z_pearson(company(value, members), gains)
 
-    values = [from_targets_mean(graph.value) for graph in graphs.values()]
+    values = [from_mean(graph.value) for graph in graphs.values()]
     p_values = qap_of_best(values, gains, agreement, draws=DRAWS)
     verdicts = []
     for (method, graph), p_value in zip(graphs.items(), p_values, strict=True):

@@ -199,15 +199,22 @@ def test_company_by_chance_is_worse_than_none():
     np.testing.assert_array_equal(affinity(gains), graph.value)
 
 
-def test_where_only_ranks_mean_something_values_count_from_the_targets_mean():
-    value = np.full((4, 4), 0.2)  # all above 0: by size alone nobody would be left out
+def test_where_only_the_order_means_something_values_count_from_their_mean():
+    value = np.full((5, 5), 0.2)  # all above 0: by size alone nobody would be left out
     value[0, 1] = value[1, 0] = value[2, 3] = value[3, 2] = 0.9
+    value[4, 2] = value[2, 4] = 0.25  # the most that e is like any, and less than most pairs are
     graph = TaskGraph(
-        tasks=tuple("abcd"), method="cka", value=value, low=value, high=value, ranks_only=True,
+        tasks=tuple("abcde"), method="cka", value=value, low=value, high=value, ranks_only=True,
         question="training with i helps j", p_value=value * np.nan, n=9,
     )  # fmt: skip
-    assert group_tasks(graph, 4).groups == (("a", "b"), ("c", "d"))
-    np.testing.assert_allclose(np.nanmean(affinity(graph), axis=0), 0, atol=1e-12)
+    assert group_tasks(graph, 5).groups == (("a", "b"), ("c", "d"), ("e",))
+    assert np.nanmean(affinity(graph)) == pytest.approx(0)
+    # Where directions differ, a value may be in its target's unit, and nothing compares targets.
+    value[4, 2] = 0.26
+    found = affinity(replace(graph, value=value))
+    np.testing.assert_allclose(np.nanmean(found, axis=0), 0, atol=1e-12)
+    in_units = affinity(replace(graph, value=value * [1, 10, 3, 2, 7]))
+    np.testing.assert_allclose(in_units, found * [1, 10, 3, 2, 7], atol=1e-12)
 
 
 def test_what_cannot_be_split_is_said():

@@ -82,6 +82,23 @@ def test_only_what_sets_a_targets_sources_apart_predicts_its_gains(seed):
     np.testing.assert_allclose(everyone[np.isfinite(everyone)], 0, atol=1e-12)
 
 
+@given(st.integers(0, 10**6))
+def test_a_task_like_no_other_is_worse_off_the_more_there_are(seed):
+    value = np.random.default_rng(seed).uniform(0.5, 1, size=(6, 6))
+    value += value.T
+    value[5] = value[:, 5] = 0.1
+    value[2, 3] = value[3, 2] = np.nan
+    members = np.array([[t >= 5 - n for t in range(6)] for n in range(1, 6)])
+    found = predicted_gains(value, members)[:, 5]
+    assert (found < 0).all()
+    assert (np.diff(found) < 0).all()
+    order = np.random.default_rng(seed).permutation(6)
+    np.testing.assert_allclose(
+        predicted_gains(value[order][:, order], members[:, order])[:, np.argsort(order)],
+        predicted_gains(value, members), atol=1e-12,
+    )  # fmt: skip
+
+
 def test_a_right_prediction_reaches_the_ceiling_and_a_wrong_one_does_not(affinity):
     truth = measured(affinity)
     other = np.random.default_rng(5).normal(size=(6, 6))
