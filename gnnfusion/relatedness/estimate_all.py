@@ -7,13 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from gnnfusion.errors import UsageError
 from gnnfusion.graphs.store import GraphStore
-from gnnfusion.relatedness.estimators import METHODS
-from gnnfusion.relatedness.relate import estimate_run
+from gnnfusion.relatedness.relate import estimate_run, rows_for
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.run import Run
 
@@ -32,7 +30,7 @@ class Estimated:
         Method -> why it found nothing.
     split
         Where the rows are from: valid, or test for a run without validation rows of its own (a
-        refit). ``labels``, which uses no network, reads the training rows, too.
+        refit). Those that `reads_training_rows` read the training rows, too.
     """
 
     graphs: dict[str, TaskGraph]
@@ -52,12 +50,11 @@ def estimate_all(
 ) -> Estimated:
     """Estimate by every method named that fits the run."""
     rows, split = _rows(run, store)
-    labelled = torch.cat([store.rows("train"), rows])
     found = Estimated({}, {}, {}, split)
     for method in methods:
         start = time.perf_counter()
         try:
-            known = labelled if METHODS[method].needs == "labels" else rows
+            known = rows if method == "combined" else rows_for(method, store, rows)
             graph = estimate_run(run, store, method, known, seed, device, progress)
         except UsageError as error:
             found.left_out[method] = str(error)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gnnfusion.errors import UsageError
@@ -59,8 +60,8 @@ def relate(
         `gnnfusion.relatedness.estimators.transfer.transfer_of`, which returns more than the graph.
     splits
         Rows to measure on; by default those that the network has not learned from (valid and test,
-        or test alone where it was refitted on valid), and for ``labels``, which uses no network,
-        all. Not for methods that measure in training.
+        or test alone where it was refitted on valid), and for ``labels`` and ``coregionalization``,
+        which use nothing that it expects of a label, all. Not for methods that measure in training.
     retrainings
         Train the run again with so many other seeds (kept in ``retrained/`` of the run folder),
         for the interval over retraining, from 4 with the coverage that it names; 0 leaves it out.
@@ -87,7 +88,7 @@ def relate(
     needs = find_method(METHODS, "method", method).needs
     if retrainings < 0:
         raise UsageError(f"the number of retrainings must not be negative, not {retrainings}")
-    if retrainings and needs not in ("network", "training"):
+    if retrainings and needs in ("labels", "trainings"):
         why = "uses no network" if needs == "labels" else "trains with several seeds already"
         raise UsageError(f"the method {method!r} {why}; leave out the retrainings")
     if splits is not None and needs in ("training", "trainings"):
@@ -133,15 +134,22 @@ def measured_rows(
     UsageError
         There are none, and the method reads some.
     """
-    needs = METHODS[method].needs
+    entry = METHODS[method]
     if splits is None:
-        splits = SPLITS if needs == "labels" else ("test",) if refit else HELD_OUT
+        splits = SPLITS if entry.reads_training_rows else ("test",) if refit else HELD_OUT
     if not splits:  # of which `rows` would make all, the training rows among them
         raise UsageError("no split is named to measure on; name valid, test or both")
     rows = store.rows(*splits)
-    if len(rows) == 0 and needs != "training":
+    if len(rows) == 0 and entry.needs != "training":
         raise UsageError(f"there are no samples in {' and '.join(splits)}; name other --splits")
     return rows
+
+
+def rows_for(method: str, store: GraphStore, held_out: Tensor) -> Tensor:
+    """Rows that a method reads where others read those held out: see `reads_training_rows`."""
+    if not ESTIMATORS[method].reads_training_rows:
+        return held_out
+    return torch.cat([store.rows("train"), held_out]).unique()
 
 
 def estimate(
@@ -201,11 +209,13 @@ def _controlled(
 
 
 def _combined(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
-    """The combination of all that fit the network and need no further training."""
+    """The combination of all that fit the network and need no further training, on held-out rows;
+    those that `reads_training_rows` read these, too."""
     graphs = {}
     for method in SINGLE_TRAINING:
         with suppress(UsageError):
-            graphs[method] = estimate(method, network, store, rows, seed)
+            known = rows_for(method, store, rows)
+            graphs[method] = estimate(method, network, store, known, seed)
     return combine(estimable(graphs))
 
 

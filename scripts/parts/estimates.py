@@ -23,12 +23,12 @@ def timed_graphs(
     """Task graphs of one network by the methods that fit it, and what each took in CPU seconds.
 
     `say` is called with a line on each, with the reason for one that does not fit. `labelled` are
-    the rows for methods that use no network, if others.
+    the rows for methods that `reads_training_rows`, if others.
     """
     graphs, seconds = {}, {}
     for method in methods:
         start = time.process_time()
-        free = labelled is not None and ESTIMATORS[method].needs == "labels"
+        free = labelled is not None and ESTIMATORS[method].reads_training_rows
         try:
             graphs[method] = estimate(
                 method, network, store, labelled if free else rows, seed, probes

@@ -85,7 +85,9 @@ def test_a_run_trains_and_is_read_on_either_device(tmp_path):
         assert on["cuda"][task] == pytest.approx(metrics, rel=1e-3, abs=1e-3)
 
 
-@pytest.mark.parametrize("method", [m for m, e in ESTIMATORS.items() if e.needs == "network"])
+@pytest.mark.parametrize(
+    "method", [m for m, e in ESTIMATORS.items() if e.needs in ("network", "encoders")]
+)
 def test_tasks_are_as_related_on_either_device(method):
     store = make_store(("vector", "bytes"), ("regression", "binary", "regression2"), 60,
                        missing=0.2, unlabelled=0.2)  # fmt: skip

@@ -13,7 +13,7 @@ from gnnfusion.relatedness.agreement import spearman
 from gnnfusion.relatedness.combined import SINGLE_TRAINING, combine
 from gnnfusion.relatedness.estimators import evidence, labels
 from gnnfusion.relatedness.estimators.ablation import estimate_ablation_total, total_rise
-from gnnfusion.relatedness.relate import estimate, relate
+from gnnfusion.relatedness.relate import estimate, relate, rows_for
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.fit import train
 from gnnfusion.training.run import Run
@@ -187,7 +187,7 @@ def test_the_combination_is_repeated_on_untrained_weights(folder):
     run = Run.load(folder / "run")
     store, graph = run.store(), relate(run, "combined", device="cpu")
     rows, bare = store.rows("valid", "test"), controls.fresh(run.network("cpu"), store, 0)
-    parts = {m: estimate(m, bare, store, rows, 0) for m in SINGLE_TRAINING}
+    parts = {m: estimate(m, bare, store, rows_for(m, store, rows), 0) for m in SINGLE_TRAINING}
     expected = float(spearman(graph.value, combine(parts).value))
     assert graph.controls["random_weights"]["value"] == pytest.approx(expected)
 

@@ -1,8 +1,8 @@
 """One estimator of task relatedness a file; what each needs, and which question it answers.
 
-``needs`` says what ``estimate`` is called with: ``labels`` and ``network`` take ``(network, store,
-rows, seed)``, ``training`` takes ``(probes, schema, seed)``. Where a module serves several names it
-defines ``estimate_NAME`` for the further ones.
+``needs`` says what ``estimate`` is called with: ``training`` takes ``(probes, schema, seed)``, the
+others take ``(network, store, rows, seed)``. Where a module serves several names it defines
+``estimate_NAME`` for the further ones.
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ class Estimator(Method):
     question
         What it is about; one of `QUESTIONS`.
     needs
-        ``labels``, ``network`` (a trained one) or ``training`` (probes measured on the way);
-        ``trainings`` of its own, many of them, of which `relate` takes care.
+        ``labels``, ``encoders`` or all of a trained ``network``, or ``training`` (probes measured
+        on the way); ``trainings`` of its own, many of them, of which `relate` takes care.
     """
 
     family: str
     question: str
     needs: str
+
+    @property
+    def reads_training_rows(self) -> bool:
+        """Whether labels that the network has learned from serve as well as held-out ones: it makes
+        no use of what the network expects of them."""
+        return self.needs in ("labels", "encoders")
 
     @property
     def tested(self) -> bool:
@@ -72,6 +78,9 @@ _TABLE = (
      "rank correlation of the distances that the tasks' outputs make", f"{ARXIV}/1904.11740"),
     ("cross_prediction", "cross_prediction", "representation", HELPS, "network",
      "how well the output for one task tells the label of the other", f"{ARXIV}/2002.12462"),
+    ("coregionalization", "coregionalization", "coregionalization", HELPS, "encoders",
+     "how much the features tell of one label that they tell of the other, too",
+     f"{ARXIV}/1106.6251"),
     ("attention", "attention", "attention", INFORMS, "network",
      "attention between task nodes, beside its control", ""),
     ("attention_rollout", "attention", "attention", INFORMS, "network",
