@@ -6,9 +6,8 @@
 For each case of `parts/transfer_cases.py`: gains of random groups of tasks over `--seeds` trainings
 each, on test rows (the truth); one training on all tasks, from which every estimator predicts each
 group's gain for each of its tasks (`gnnfusion.relatedness.agreement.company`; the linear model
-predicts groups as such, too); the mean of what the combined prediction leans on; and that
-prediction, fitted to the validation gains of `--measured` groups in the first `--measured_seeds`
-trainings and scored on the others. Then the splits of the tasks that the estimators choose are
+predicts groups as such, too); and the combined prediction, fitted to the validation gains of
+`--measured` groups in the first `--measured_seeds` trainings and scored on the others. Then the splits of the tasks that the estimators choose are
 trained as well, and their mean gain (`worth`) is given as a share of the oracle's: the split by
 shared factors where that is known, else the one that the measured gains of pairs prefer. What a
 split is worth is read off the trainings that the fit has not seen, where there are two at least,
@@ -59,10 +58,9 @@ from gnnfusion.training.fit import fit
 from gnnfusion.training.probes import Probes, probe_interval
 from gnnfusion.whole import finite, write_json
 
-UNMEASURED = "combined, no group measured"
 SPLIT_BY = (
-    "labels", "evidence", "residuals", "gradient", "cka", "rsa", "cross_prediction", "combined",
-    UNMEASURED,
+    "labels", "evidence", "residuals", "gradient", "cka", "rsa", "cross_prediction",
+    "coregionalization", "combined",
 )  # fmt: skip
 GROUPS = "linearized, groups"
 MOST = 4  # groups of a split: the tasks have three sets of factors, and one is noise
@@ -83,7 +81,6 @@ def graphs_of(
     )  # fmt: skip
     graphs = estimable(graphs)
     graphs["combined"] = combine({m: graphs[m] for m in SINGLE_TRAINING if m in graphs})
-    graphs[UNMEASURED] = combine({m: graphs[m] for m in PREDICTORS if m in graphs})
     start = time.perf_counter()
     expected = linearized.gains(network, store, store.rows("valid"), members)
     return graphs, expected, seconds | took | {GROUPS: time.perf_counter() - start}
