@@ -7,13 +7,14 @@ For each case of `parts/transfer_cases.py`: gains of random groups of tasks over
 each, on test rows (the truth); one training on all tasks, from which every estimator predicts each
 group's gain for each of its tasks (`gnnfusion.relatedness.agreement.company`; the linear model
 predicts groups as such, too); and the combined prediction, fitted to the validation gains of
-`--measured` groups in the first `--measured_seeds` trainings and scored on the others. Then the splits of the tasks that the estimators choose are
-trained as well, and their mean gain (`worth`) is given as a share of the oracle's: the split by
-shared factors where that is known, else the one that the measured gains of pairs prefer. What a
-split is worth is read off the trainings that the fit has not seen, where there are two at least,
-for a task that by chance learned badly alone gains in any company. Over data sets the share is that
-of the sums. Nothing of the test rows reaches an estimator. Pure noise is among the companions, but
-no target: a share of the loss against 0 means nothing.
+`--measured` groups in the first `--measured_seeds` trainings and scored on the others. Then the
+splits of the tasks that the estimators choose are trained as well, and their mean gain (`worth`) is
+given as a share of the oracle's: the split by shared factors where that is known, else the one that
+the measured gains of pairs prefer. What a split is worth is read off the trainings that the fit has
+not seen, where there are two at least, for a task that by chance learned badly alone gains in any
+company. Over data sets the share is that of the sums. Nothing of the test rows reaches an
+estimator. Pure noise is among the companions, but no target: a share of the loss against 0 means
+nothing.
 
 Settings were chosen on planted data of seed 100: long enough for the networks to learn. Writes
 docs/results/transfer_CASE.json. Resumable: finished trainings are kept in `--work`.
