@@ -188,7 +188,9 @@ def coverage_of_retraining(count: int, draws: int) -> list[list[Any]]:
     """Share of intervals over 5 seeds that hold the mean of all seeds, by estimator."""
     store = planted_store(datasets.planted_arrays("planted_v1", seed=201))
     config = TrainConfig.from_dict({**datasets.defaults("planted_v1"), "device": "cpu"})
-    methods = ("evidence", "residuals", "gradient", "cka", "cross_prediction")
+    methods = (
+        "evidence", "residuals", "gradient", "cka", "cross_prediction", "coregionalization"
+    )  # fmt: skip
     values: dict[str, list[np.ndarray]] = {m: [] for m in methods}
     for seed in range(count):
         network, _ = fit(store, replace(config, seed=seed), None)
