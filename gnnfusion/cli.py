@@ -112,7 +112,7 @@ def _relate(p: ArgumentParser) -> None:
         "--splits",
         type=str | None,
         default=None,
-        help="rows to measure on; by default valid,test, and for labels all",
+        help="rows to measure on; by default valid,test, and for labels and coregionalization all",
     )
     p.add_argument("--seed", type=int, default=0,
                    help="of the bootstrap, the permutations and the random groups")  # fmt: skip

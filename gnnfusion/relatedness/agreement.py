@@ -223,7 +223,8 @@ def from_mean(value: np.ndarray) -> np.ndarray:
     in a unit of their target, and count from the mean over its sources.
     """
     others = np.where(np.eye(len(value), dtype=bool), np.nan, value)
-    if np.allclose(others, others.T, equal_nan=True):
+    both = np.isfinite(others) & np.isfinite(others.T)
+    if np.allclose(others[both], others.T[both], rtol=1e-6, atol=0.0):
         return others - known_mean(others.ravel())
     return others - known_mean(others)
 

@@ -73,7 +73,7 @@ def run_controls(
     network
         The network that it is of; None for a method that needs none.
     store, rows
-        What it was measured on.
+        Samples, and those that it was measured on, or that are passed through the network.
     seed
         Of fresh weights, shuffles and draws.
     again

@@ -149,7 +149,7 @@ def rows_for(method: str, store: GraphStore, held_out: Tensor) -> Tensor:
     """Rows that a method reads where others read those held out: see `reads_training_rows`."""
     if not ESTIMATORS[method].reads_training_rows:
         return held_out
-    return torch.cat([store.rows("train"), held_out]).unique()
+    return torch.cat([store.rows("train", "valid"), held_out]).unique()
 
 
 def estimate(
@@ -204,13 +204,20 @@ def _controlled(
             probes = probes_of_weights(network, store, run.config.batch_size, seed)
         return estimate(method, network, store, rows, seed, probes)
 
-    network = None if needs == "labels" else run.network(device)
-    return replace(graph, controls=run_controls(graph, network, store, rows, seed, again))
+    if needs == "labels":
+        return replace(graph, controls=run_controls(graph, None, store, rows, seed, again))
+    passed = rows
+    if needs == "encoders":  # what cuts cost is read off rows that the network has not learned
+        learned = store.rows("train", *(("valid",) if run.config.refit else ()))
+        held_out = rows[~torch.isin(rows, learned)]
+        passed = held_out if len(held_out) else rows
+    network = run.network(device)
+    return replace(graph, controls=run_controls(graph, network, store, passed, seed, again))
 
 
 def _combined(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
     """The combination of all that fit the network and need no further training, on held-out rows;
-    those that `reads_training_rows` read these, too."""
+    those that `reads_training_rows` read these, too, whatever the splits."""
     graphs = {}
     for method in SINGLE_TRAINING:
         with suppress(UsageError):

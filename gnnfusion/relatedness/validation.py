@@ -191,8 +191,9 @@ def validate(
 ) -> Validation:
     """Measure transfer by the run's settings, and hold every estimator to it.
 
-    Estimators read the validation rows (``labels`` the training rows, too), gains are those on test
-    rows; a run without validation rows of its own (a refit) has the test rows for both.
+    Estimators read the validation rows (some the training rows, too: `reads_training_rows`), gains
+    are those on test rows; a run without validation rows of its own (a refit) has the test rows for
+    both.
 
     Parameters
     ----------

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
 
 from gnnfusion.errors import UsageError
+from gnnfusion.relatedness import combined
 from gnnfusion.relatedness.agreement import company, z_pearson
 from gnnfusion.relatedness.combined import (
+    SLOPE,
     _features,
     combine,
     family_scores,
@@ -98,6 +101,58 @@ def test_measured_groups_teach_which_family_to_believe():
     plain = np.corrcoef(gains_of(np.nan_to_num(scores), inside[10:])[held], gains[10:][held])[0, 1]
     assert fitted > plain + 0.05
     assert fitted > 0.85
+
+
+def test_few_noisy_gains_do_not_turn_an_estimator_round():
+    """Of noise alone the slope is what it is believed to be, and its spread says how surely."""
+    rng, _, graphs = planted()
+    inside = members(list(combinations(range(COUNT), 3))[:6])
+    slopes = []
+    for _ in range(30):
+        gains = np.where(inside, rng.normal(size=inside.shape), np.nan)
+        model = fit_predictor({"gradient": graphs["gradient"]}, inside, gains)
+        slopes.append(model.mean[1] / np.nanstd(gains))
+        assert 0 < model.covariance[1, 1] <= (SLOPE * np.nanstd(gains)) ** 2 * 1.01
+    assert np.mean(slopes) > 0.2
+    assert np.mean(np.array(slopes) > 0) > 0.7
+    turned = fit_predictor({"gradient": graphs["gradient"]}, inside, gains_of(
+        -3 * np.nan_to_num(standard_scores(graphs["gradient"].value)), inside))  # fmt: skip
+    assert turned.mean[1] < 0  # gains that are clear do
+
+
+def test_fits_are_averaged_by_how_likely_they_are():
+    """Held to a grid of two: means by weight, and their spread beside that within each."""
+    rng, truth, graphs = planted()
+    one = {"gradient": graphs["gradient"]}
+    inside = members(list(combinations(range(COUNT), 3))[:8])
+    gains = gains_of(truth, inside) + 0.05 * rng.normal(size=inside.shape)
+
+    def fitted(noises):
+        with pytest.MonkeyPatch.context() as m:
+            m.setattr(combined, "RATIOS", (0.1,))
+            m.setattr(combined, "OWN", (0.3,))
+            m.setattr(combined, "NOISES", noises)
+            return fit_predictor(one, inside, gains)
+
+    first, second, both = fitted((0.8,)), fitted((1.0,)), fitted((0.8, 1.0))
+    # The share of the first, from the noise, which is averaged, too.
+    share = (both.noise**2 - second.noise**2) / (first.noise**2 - second.noise**2)
+    x = _features(both.scores, inside)[inside]
+    y, scale = gains[inside], gains[inside].std()
+    drawn = scale * np.array([combined.FLAT, SLOPE, 0.1, *[0.3] * COUNT])
+
+    def likelihood(noise):
+        mean = SLOPE * scale * x[:, 1]
+        return multivariate_normal(mean, (x * drawn**2) @ x.T + noise**2 * np.eye(len(y))).logpdf(y)
+
+    odds = np.exp(likelihood(second.noise) - likelihood(first.noise))
+    assert share == pytest.approx(1 / (1 + odds), abs=1e-3)
+    assert 0.05 < share < 0.95
+    np.testing.assert_allclose(both.mean, share * first.mean + (1 - share) * second.mean, rtol=1e-6)
+    apart = first.mean - second.mean
+    within = share * first.covariance + (1 - share) * second.covariance
+    expected = within + share * (1 - share) * np.outer(apart, apart)
+    np.testing.assert_allclose(both.covariance[1:, 1:], expected[1:, 1:], rtol=1e-4, atol=1e-9)
 
 
 def test_measured_gains_tell_where_company_is_worse_than_none():

@@ -165,6 +165,7 @@ def test_probes_of_weights_leave_them_as_they_were(store):
         ("attention", {"ablation", "random_weights"}),
         ("ablation_total", {"random_weights"}),
         ("combined", {"ablation", "random_weights"}),
+        ("coregionalization", {"ablation", "random_weights"}),
     ],
 )
 def test_controls_are_there_by_default_and_kept(folder, tmp_path, method, expected):
@@ -181,6 +182,15 @@ def test_controls_are_there_by_default_and_kept(folder, tmp_path, method, expect
         assert relate(folder / "run", method, controls=False).controls == {}
     if method == "attention":
         assert "uniform" in graph.control["what"]
+
+
+def test_cuts_are_made_on_rows_that_were_not_learned(folder, monkeypatch):
+    run, read = Run.load(folder / "run"), []
+    plain = controls.total_rise
+    monkeypatch.setattr(controls, "total_rise", lambda *a: read.append(a[2]) or plain(*a))
+    graph = relate(run, "coregionalization", device="cpu")
+    assert graph.n.max() > 30  # of 40 training rows and 30 others
+    assert torch.equal(read[0], run.store().rows("valid", "test"))
 
 
 def test_the_combination_is_repeated_on_untrained_weights(folder):

@@ -9,18 +9,23 @@ from random_stores import make_network, make_store
 from scipy.stats import multivariate_normal
 
 from gnnfusion.graphs.batch import make_batch, topology_of
+from gnnfusion.graphs.store import GraphStore
 from gnnfusion.nn.config import NetworkConfig
 from gnnfusion.nn.network import network_for
 from gnnfusion.relatedness.agreement import auroc
 from gnnfusion.relatedness.estimators import coregionalization as module
 from gnnfusion.relatedness.estimators.coregionalization import (
     _of_samples,
+    _scaled,
     coregionalized,
     encoded_samples,
     estimate,
     in_common,
+    leading_columns,
     principal_axes,
+    some_labelled,
 )
+from gnnfusion.schema import Context
 
 FACTORS = np.array([[1, 0], [0.8, 0.6], [-1, 0], [0, 1], [0, 0]])  # the third negates the first
 
@@ -36,8 +41,7 @@ def planted(seed, rows=500, axes=12, noise=0.5):
 
 
 def values(*case):
-    b, _, sizes = coregionalized(*case)
-    return in_common(b, sizes)
+    return in_common(*coregionalized(*case))
 
 
 def random_case(seed):
@@ -103,9 +107,79 @@ def test_place_turn_and_scale_of_labels_order_and_hidden_labels_do_not_matter(se
 
 def test_of_single_outputs_it_is_the_squared_correlation_times_what_is_told():
     b = np.array([[0.5, 0.3], [0.3, 0.4]])
-    expected = (0.3**2 / (0.5 * 0.4)) * np.sqrt(0.5 * 0.4)
-    assert in_common(b, [1, 1])[0, 1] == pytest.approx(expected)
-    assert in_common(np.diag([0.5, 0.5, 0.4]), [2, 1])[0, 1] == 0
+    expected = (0.3**2 / (0.5 * 0.4)) * np.sqrt(0.8 * 0.6)
+    assert in_common(b, np.array([0.2, 0.4]), [1, 1])[0, 1] == pytest.approx(expected)
+    apart = in_common(np.diag([0.5, 0.5, 0.4]), np.array([0.1, 0.4]), [2, 1])
+    assert apart[0, 1] == 0
+    assert apart[0, 0] == pytest.approx(0.8)  # of two columns, each with noise 0.1
+
+
+@pytest.mark.parametrize("spectrum", [np.ones(12), 1 / np.arange(1, 13) ** 2])
+def test_of_a_copy_it_is_the_share_that_the_features_tell_whatever_the_axes(spectrum):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(4000, 12)) * np.sqrt(spectrum)
+    for axis in (0, 11):
+        signal = z[:, [axis]] / z[:, axis].std()
+        goals = [signal + noise * rng.normal(size=(4000, 1)) for noise in (0.5, 0.5, 0.1, 0.1)]
+        found = values(z, goals, np.ones((4000, 4), bool))
+        assert found[0, 1] == pytest.approx(1 / 1.25, abs=0.03)
+        assert found[2, 3] == pytest.approx(1 / 1.01, abs=0.03)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 6])
+def test_two_tasks_of_the_same_classes_are_as_related_however_many_there_are(classes):
+    """Most of what is told of one is told of the other, which would shrink with their columns."""
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=(3000, 6))
+    masks = np.ones((3000, 2), bool)
+    scores = 4 * z[:, :classes]
+    goals = [
+        leading_columns(np.eye(classes)[(scores + rng.gumbel(size=scores.shape)).argmax(1)], m)
+        for m in masks.T
+    ]
+    assert [g.shape[1] for g in goals] == [classes - 1] * 2
+    b, noise, sizes = coregionalized(z, goals, masks)
+    found = in_common(b, noise, sizes)
+    told = 1 - noise[0] * sizes[0]
+    assert told > 0.3
+    assert found[0, 1] > 0.9 * told
+
+
+def test_a_task_of_two_classes_is_the_same_in_one_column_as_in_two():
+    _, z, goals, masks = random_case(3)
+    one = (goals[0] > 0).astype(float)
+    two = leading_columns(np.concatenate([one, 1 - one], 1), masks[:, 0])
+    other = leading_columns(goals[1], masks[:, 1])
+    np.testing.assert_allclose(
+        values(z, [two, other], masks), values(z, [one, other], masks), rtol=1e-6
+    )
+
+
+def test_of_many_columns_those_that_vary_most_are_kept():
+    rng = np.random.default_rng(0)
+    goal = rng.normal(size=(60, 12)) * np.arange(12, 0, -1)
+    there = np.arange(60) < 50
+    found = leading_columns(goal, there)
+    assert found.shape == (60, 8)
+    assert not found[~there].any()
+    variances = np.square(found).sum(0)
+    assert (np.diff(variances) < 0).all()
+    assert variances.sum() > 0.9 * np.square(goal[there] - goal[there].mean(0)).sum()
+    assert not leading_columns(np.ones((60, 3)), there).any()
+    assert not leading_columns(goal, there & ~there).any()
+
+
+def test_rare_labels_are_among_the_rows_that_are_read():
+    masks = np.zeros((900, 3), bool)
+    masks[:800, 0] = True
+    masks[50:60, 1] = True
+    found = some_labelled(masks, 90, np.random.default_rng(0))
+    assert len(found) == 90
+    assert (np.diff(found) > 0).all()
+    assert masks[found].sum(0).tolist() == [90, 10, 0]
+    np.testing.assert_array_equal(some_labelled(masks, 800, None), np.arange(800))
+    other = some_labelled(masks, 90, np.random.default_rng(1))
+    assert set(found) != set(other)
 
 
 def test_axes_hold_the_most_variance_and_have_a_total_of_one():
@@ -120,22 +194,29 @@ def test_axes_hold_the_most_variance_and_have_a_total_of_one():
 
 
 def test_nodes_of_one_number_stand_side_by_side_and_others_are_averaged():
-    nodes = torch.arange(12, dtype=torch.float32).reshape(6, 2) ** 2
-    found = _of_samples(nodes, torch.tensor([2, 0, 2, 2]))
-    assert found.shape == (4, 4)
-    assert not found[1].any()  # a missing one counts as the mean
-    assert np.square(found).sum() / 4 == pytest.approx(1)
-    uneven = _of_samples(nodes, torch.tensor([1, 3, 0, 2]))
-    mean = np.stack([nodes[:1].mean(0), nodes[1:4].mean(0), nodes[4:].mean(0)])
-    mean -= mean.mean(0)
-    np.testing.assert_allclose(uneven[[0, 1, 3]] / uneven[0, 0], mean / mean[0, 0], rtol=1e-5)
-    assert not _of_samples(nodes[:0], torch.zeros(3, dtype=torch.long)).any()
+    nodes = torch.arange(12, dtype=torch.float64).reshape(6, 2) ** 2
+    found = _of_samples(nodes, torch.tensor([2, 0, 2, 2]), 2)
+    assert torch.equal(found, nodes.reshape(3, 4))
+    uneven = _of_samples(nodes, torch.tensor([1, 3, 0, 2]), 0)
+    mean = torch.stack([nodes[:1].mean(0), nodes[1:4].mean(0), nodes[4:].mean(0)])
+    torch.testing.assert_close(uneven, mean)
+    nobody = torch.zeros(3, dtype=torch.long)
+    assert [_of_samples(nodes[:0], nobody, n).shape for n in (0, 2)] == [(0, 2), (0, 4)]
 
 
-@pytest.mark.parametrize("sharing", ["auto", "single"])
-def test_samples_are_what_the_encoders_make_of_their_own_nodes(sharing):
+def test_a_modality_has_a_variance_of_one_where_it_is_there_and_is_0_elsewhere():
+    there = torch.tensor([True, False, True, True, False])
+    found = _scaled(torch.randn(3, 4, dtype=torch.float64) + 5, there)
+    assert not found[~there.numpy()].any()
+    assert np.square(found).sum() / 3 == pytest.approx(1)
+    np.testing.assert_allclose(found.sum(0), 0, atol=1e-12)
+    assert not _scaled(torch.zeros(0, 4), torch.zeros(2, dtype=torch.bool)).any()
+
+
+@pytest.mark.parametrize(("sharing", "most"), [("auto", 1), ("auto", 3), ("single", 3)])
+def test_samples_are_what_the_encoders_make_of_their_own_nodes(sharing, most):
     """In batches or at once, of each network where there are several."""
-    store = make_store(("vector", "tokens"), ("regression", "binary"), 300, missing=0.2)
+    store = make_store(("vector", "tokens"), ("regression", "binary"), 300, missing=0.2, most=most)
     network = network_for(store, NetworkConfig(width=8, heads=2, sharing=sharing)).eval()
     network.fit_statistics(store, store.rows())
     rows = store.rows()[torch.randperm(300, generator=torch.Generator().manual_seed(0))]
@@ -144,11 +225,35 @@ def test_samples_are_what_the_encoders_make_of_their_own_nodes(sharing):
         batch = make_batch(store, rows, topology_of(store))
         encoded = network.encode_modalities(batch)
     parts = [encoded] if sharing == "auto" else list(encoded.values())
-    expected = [
-        _of_samples(h, torch.bincount(batch.node_sample(m), minlength=300))
-        for part in parts for m, h in part.items()
-    ]  # fmt: skip
+    expected = []
+    for part in parts:
+        for name, nodes in part.items():
+            own = batch.node_offset(name) == 0
+            counts = torch.bincount(batch.node_sample(name)[own], minlength=300)
+            places = counts[counts > 0].unique()
+            place = int(places) if len(places) == 1 else 0
+            assert (place > 0) == (most == 1)
+            expected.append(_scaled(_of_samples(nodes[own].double(), counts, place), counts > 0))
     np.testing.assert_allclose(found, np.concatenate(expected, 1), atol=1e-5)
+    alone = encoded_samples(network, store, rows[:1])  # in a batch that lacks some modality
+    assert alone.shape[0] == 1
+
+
+def test_the_context_of_a_sample_is_not_read():
+    context = Context(group="g", order="o", before=2, after=1)
+    store = make_store(("vector",), ("regression",), 12, context=context, missing=0.0)
+    network = make_network(store)
+    rows = store.rows()
+    changed = {**store.tensors}
+    last = int(rows[-1])
+    start, end = store.tensors["ptr/m0"][[last, last + 1]].tolist()
+    x = store.tensors["x/m0"].clone()
+    x[start:end] += 3.0
+    changed["x/m0"] = x
+    plain = encoded_samples(network, store, rows[:-1])
+    np.testing.assert_array_equal(
+        encoded_samples(network, GraphStore(store.meta, changed), rows[:-1]), plain
+    )
 
 
 def test_a_graph_of_all_kinds_and_what_cannot_be_estimated():
@@ -162,12 +267,14 @@ def test_a_graph_of_all_kinds_and_what_cannot_be_estimated():
     np.testing.assert_array_equal(graph.value, graph.value.T)
     assert graph.symmetric
     assert np.isnan([graph.p_value, graph.low, graph.high]).all()
-    few = store.rows()[:20]
-    known = store.masks[few].numpy()
-    few_labels = known.sum(0) < module.FEWEST
-    partly = estimate(network, store, few, 0)
-    assert (np.isnan(partly.value).all(1) == few_labels).all()
-    assert partly.n[0, 1] == known[:, :2].any(1).sum()
+    few = store.rows()
+    known = few[store.masks[few][:, 1]]
+    without = torch.tensor([r for r in few.tolist() if r not in known.tolist()])
+    for count, there in ((7, False), (8, True)):  # rows that have the second task's label
+        partly = estimate(network, store, torch.cat([known[:count], without]), 0)
+        assert np.isfinite(partly.value[1, 0]) == there
+        assert np.isfinite(partly.value[0, 2])
+        assert partly.n[1, 1] == count
     assert np.isnan(estimate(network, store, few[:3], 0).value).all()
 
 

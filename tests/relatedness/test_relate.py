@@ -97,14 +97,15 @@ def test_retraining_gives_its_interval_and_is_kept(folder):
 
 
 def test_of_a_refitted_run_the_validation_rows_are_not_read(folder):
-    """It has learned from them; `labels` uses no network and reads all."""
+    """It has learned from them; what asks nothing of its outputs reads all."""
     run = train(
         GraphStore.open(folder / "store"), folder / "refitted", small_config(epochs=1, refit=True),
         logs=False,
     )  # fmt: skip
-    for method in ("evidence", "residuals", "cka", "labels"):
+    for method in ("evidence", "residuals", "cka", "coregionalization", "labels"):
         graph = relate(run, method, device="cpu", controls=False)
-        split = ("train", "valid", "test") if method == "labels" else ("test",)
+        every = ESTIMATORS[method].reads_training_rows
+        split = ("train", "valid", "test") if every else ("test",)
         again = relate(run, method, splits=split, device="cpu", controls=False)
         np.testing.assert_array_equal(graph.value, again.value)
     assert graph.n.max() > 15 >= relate(run, "cka", device="cpu", controls=False).n.max()

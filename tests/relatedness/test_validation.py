@@ -14,6 +14,7 @@ from gnnfusion.relatedness import estimate_all, validation
 from gnnfusion.relatedness.agreement import (
     COMPANY,
     company,
+    from_mean,
     predicted_gains,
     spearman,
     z_pearson,
@@ -80,6 +81,16 @@ def test_only_what_sets_a_targets_sources_apart_predicts_its_gains(seed):
                                atol=1e-12)  # fmt: skip
     everyone = predicted_gains(value, np.ones((1, 6), bool))[0]
     np.testing.assert_allclose(everyone[np.isfinite(everyone)], 0, atol=1e-12)
+
+
+def test_whether_directions_count_alike_does_not_depend_on_the_unit_or_on_gaps():
+    value = np.random.default_rng(0).normal(size=(6, 6))
+    for scale in (1e-12, 1.0, 1e9):
+        assert np.abs(np.nanmean(from_mean(scale * value), axis=0)).max() < 1e-9 * scale
+        both = value + value.T
+        both[2, 3] = np.nan
+        assert np.abs(np.nanmean(from_mean(scale * both))) < 1e-9 * scale
+        assert np.abs(np.nanmean(from_mean(scale * both), axis=0)).max() > 0.1 * scale
 
 
 @given(st.integers(0, 10**6))

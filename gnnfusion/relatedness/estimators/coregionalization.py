@@ -1,30 +1,32 @@
 r"""How much of what the features tell of one label they tell of another, all tasks fitted at once.
 
 With z(x) ``[R]`` the principal axes of what the network's encoders make of a sample, every column o
-of the labels (standardized values, indicators of classes, of thresholds of an ordinal task) is
-taken for
+of the labels (standardized values, indicators of classes, of thresholds of an ordinal task; of a
+task with more than `COLUMNS` directions, those in which its labels vary most) is taken for
 
 .. math:: y_o(x) = w_o^\top z(x) + \varepsilon_o, \qquad
           \operatorname{cov}(w_o, w_p) = B_{op} I_R, \qquad \varepsilon_o \sim N(0, \sigma_t^2)
 
 the intrinsic coregionalization model (Goovaerts 1997; multi-task Gaussian processes: Bonilla,
 Chai and Williams 2008; review: Álvarez et al., arXiv:1106.6251) with a linear kernel, of each task
-on the rows that have its label. B maximizes the marginal likelihood (`STEPS` of EM), which weighs
-what each label tells by how surely it does, and lets a third task speak for two. With
-:math:`B_{ij}` the block of tasks i and j,
+on the rows that have its label. `STEPS` of EM lead B towards the largest marginal likelihood, which
+weighs what each label tells by how surely it does, and lets a third task speak for two; where
+labels are few they stop short of it, nearer to unrelated tasks. With :math:`B_{ij}` the block of
+tasks i and j, and :math:`h_i` the share of label i's variance that is not noise,
 
 .. math:: v_{ij} = \frac{\lVert B_{ij} \rVert_F^2}
-                        {\sqrt{\lVert B_{ii} \rVert_F \lVert B_{jj} \rVert_F}}
+                        {\lVert B_{ii} \rVert_F \lVert B_{jj} \rVert_F} \sqrt{h_i h_j}
 
-For single outputs it is :math:`\rho^2 \sqrt{h_i h_j}`: the squared correlation of what the features
-tell of both, times the share of a label's variance that they tell, geometric mean of the two.
+between 0 and 1: for single outputs the squared correlation of what the features tell of both, times
+how much of a label they tell.
 
-Question: training with i helps j. It needs no row with both labels. As it fits readers of its own
-to the encoders' outputs, labels of training rows serve it as well; in networks that had learned
-their training rows by heart, values of unrelated tasks stayed near 0. Null: none, since unrelated
-tasks may read the same features. Intervals: over retraining alone; a new B for every bootstrap
-sample would cost more than a training. Cost: the encoders' pass, and `STEPS` inversions of a matrix
-of at most `LARGEST` rows.
+Question: training with i helps j. It needs no row with both labels; noise that two labels share on
+the same rows counts as told by the features while rows are few. As it fits readers of its own to
+the encoders' outputs, labels of training rows serve it as well; in networks that had learned their
+training rows by heart, values of unrelated tasks stayed near 0. Null: none, since unrelated tasks
+may read the same features. Intervals: over retraining alone; a new B for every bootstrap sample
+would cost more than a training. Cost: the encoders' pass, and `STEPS` inversions of a matrix of at
+most `LARGEST` rows.
 """
 
 from __future__ import annotations
@@ -36,17 +38,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnnfusion.graphs.batch import GraphBatch, make_batch
+from gnnfusion.graphs.batch import make_batch
 from gnnfusion.graphs.store import GraphStore
 from gnnfusion.graphs.topology import Topology
 from gnnfusion.nn.network import FusionNetwork
 from gnnfusion.relatedness.estimators.representation import graph_of_likeness
-from gnnfusion.relatedness.resampling import some_rows
 from gnnfusion.relatedness.task_graph import TaskGraph
 from gnnfusion.training.evaluate import BATCH, goals_of
 
 AXES = 48
-LARGEST = 512  # axes times columns of labels: with more columns, fewer axes
+COLUMNS = 8  # of a task's labels
+LARGEST = 1024  # axes times columns of all labels: with more columns, fewer axes
 STEPS = 20
 MOST = 5000  # rows, drawn from more
 WIDEST = 1024  # numbers of a modality: those of all its nodes, or, if there were more, their mean
@@ -56,22 +58,26 @@ LEAST = 1e-6  # of B and of noise, so that they can be inverted
 
 def estimate(network: FusionNetwork, store: GraphStore, rows: Tensor, seed: int) -> TaskGraph:
     """Values of every pair of tasks, from those of `rows` that have a label."""
-    rows = rows[store.masks[rows].any(1)]
-    rows = some_rows(rows, MOST, np.random.default_rng(seed))
+    drawn = some_labelled(store.masks[rows].numpy(), MOST, np.random.default_rng(seed))
+    rows = rows[torch.from_numpy(drawn)]
     masks = store.masks[rows].numpy()
-    goals = [goal.numpy() for goal in goals_of(network, store, rows).values()]
-    usable = [t for t in range(len(goals)) if _varies(goals[t], masks[:, t])]
-    value = np.full((len(goals), len(goals)), np.nan)
+    goals = [
+        leading_columns(goal.numpy(), there)
+        for goal, there in zip(goals_of(network, store, rows).values(), masks.T, strict=True)
+    ]
+    usable = [t for t, goal in enumerate(goals) if goal.any() and masks[:, t].sum() >= FEWEST]
+    value, axes = np.full((len(goals), len(goals)), np.nan), 0
     if usable:
         columns = sum(goals[t].shape[1] for t in usable)
-        z = principal_axes(encoded_samples(network, store, rows), min(AXES, LARGEST // columns))
-        b, _, sizes = coregionalized(z, [goals[t] for t in usable], masks[:, usable])
-        value[np.ix_(usable, usable)] = in_common(b, sizes)
+        axes = max(1, min(AXES, LARGEST // columns))
+        z = principal_axes(encoded_samples(network, store, rows), axes)
+        found = coregionalized(z, [goals[t] for t in usable], masks[:, usable])
+        value[np.ix_(usable, usable)] = in_common(*found)
     nothing = np.full_like(value, np.nan)
     return graph_of_likeness(
         "coregionalization", value, nothing, nothing, store,
         (masks[:, :, None] | masks[:, None, :]).sum(0), "share of the labels told in common",
-        "n counts rows with either label, training rows among them",
+        f"n counts rows with either label; {axes} axes of what the encoders make are read",
     )  # fmt: skip
 
 
@@ -91,11 +97,12 @@ def coregionalized(
     z
         Axes ``[n, R]``; taken from their mean over the rows that have the label.
     goals
-        Labels of each task ``[n, K_t]``; they are centred and given a total variance of 1.
+        Labels of each task ``[n, K_t]``, independent columns; they are centred and given a total
+        variance of 1.
     masks
         Which labels there are, bool ``[n, T]``.
     steps
-        Of EM, none of which lowers the likelihood.
+        Of EM; none lowers the likelihood, but for `LEAST`.
     """
     axes, sizes = z.shape[1], [goal.shape[1] for goal in goals]
     task = np.repeat(np.arange(len(goals)), sizes)
@@ -123,13 +130,47 @@ def coregionalized(
     return b, noise, sizes
 
 
-def in_common(b: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Values ``[T, T]`` of B ``[O, O]``, whose columns belong to tasks in order."""
+def in_common(b: np.ndarray, noise: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Values ``[T, T]`` of what `coregionalized` returns."""
     starts = np.cumsum([0, *sizes[:-1]])
-    norms = np.sqrt(np.add.reduceat(np.add.reduceat(np.square(b), starts, 0), starts, 1))
-    own = np.sqrt(norms.diagonal())
-    found: np.ndarray = np.square(norms) / np.outer(own, own)
+    squared = np.add.reduceat(np.add.reduceat(np.square(b), starts, 0), starts, 1)
+    own = np.sqrt(squared.diagonal())
+    told = np.sqrt(np.clip(1 - noise * sizes, 0, 1))
+    found: np.ndarray = squared / np.outer(own, own) * np.outer(told, told)
     return (found + found.T) / 2  # equal but for rounding
+
+
+def leading_columns(goal: np.ndarray, there: np.ndarray, most: int = COLUMNS) -> np.ndarray:
+    """The labels ``[n, K]`` in the directions in which the known ones vary most, ``[n, K']``.
+
+    Indicators of classes sum to 1, so one direction fewer than classes is kept, at most `most`; a
+    constant label has none, and is 0.
+    """
+    centred = np.where(there[:, None], goal - goal[there].mean(0) if there.any() else goal, 0.0)
+    if goal.shape[1] == 1:
+        return centred
+    _, size, turn = np.linalg.svd(centred[there], full_matrices=False)
+    kept = size > 1e-6 * size.max(initial=0.0)
+    return centred @ turn[kept][:most].T if kept.any() else centred[:, :1] * 0
+
+
+def some_labelled(masks: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Places, in order, of rows with a label: all, or `most` at random, an even share of which is
+    every task's own first, so that rare labels are there.
+
+    Parameters
+    ----------
+    masks
+        Which labels there are, bool ``[n, T]``.
+    """
+    labelled = np.flatnonzero(masks.any(1))
+    if len(labelled) <= most:
+        return labelled
+    order = rng.permutation(labelled)
+    share = most // masks.shape[1]
+    own = [order[there][:share] for there in masks[order].T]
+    chosen = list(dict.fromkeys(np.concatenate([*own, order]).tolist()))[:most]
+    return np.sort(np.array(chosen))
 
 
 def principal_axes(x: np.ndarray, most: int) -> np.ndarray:
@@ -143,28 +184,34 @@ def principal_axes(x: np.ndarray, most: int) -> np.ndarray:
 
 @torch.no_grad()
 def encoded_samples(network: FusionNetwork, store: GraphStore, rows: Tensor) -> np.ndarray:
-    """What the encoders make of samples, ``[n, D]``; each modality has a total variance of 1.
+    """What the encoders make of samples, ``[n, D]``.
 
     Of a modality all nodes side by side, where each sample has as many and they are not too many
-    numbers, else their mean. A missing modality counts as the mean of the others.
+    numbers, else their mean. It has a total variance of 1 over the samples that have it; in others
+    it counts as the mean.
     """
     network.eval()
     device = next(network.parameters()).device
-    blocks: dict[tuple[str, ...], list[Tensor]] = {}
-    counts: dict[str, list[Tensor]] = {m: [] for m in store.schema.modality_names}
+    parts: dict[tuple[str, ...], list[Tensor]] = {}
+    there: dict[str, Tensor] = {}
+    places: dict[str, int] = {}
+    for name in store.schema.modality_names:
+        counts = store.nodes(name).ptr.diff()[rows]
+        there[name] = counts > 0
+        several = counts[there[name]].unique()
+        places[name] = int(several) if len(several) == 1 else 0
     for chosen in rows.split(BATCH):
         batch = make_batch(store, chosen, Topology([])).to(device)
-        own = {m: batch.node_offset(m) == 0 for m in counts}  # context is other samples'
-        for m, found in counts.items():
-            found.append(_nodes_of_each(batch, m, own[m]))
         for path, nodes in _by_path(network.encode_modalities(batch)):
-            blocks.setdefault(path, []).append(nodes[own[path[-1]]].float().cpu())
-    several = [_of_samples(torch.cat(blocks[p]), torch.cat(counts[p[-1]])) for p in blocks]
-    return np.concatenate(several, 1)
-
-
-def _nodes_of_each(batch: GraphBatch, modality: str, own: Tensor) -> Tensor:
-    return torch.bincount(batch.node_sample(modality)[own], minlength=len(batch)).cpu()
+            own = batch.node_offset(path[-1]) == 0  # context is other samples'
+            counts = torch.bincount(batch.node_sample(path[-1])[own], minlength=len(batch))
+            place = places[path[-1]]
+            if place * nodes.shape[1] > WIDEST:
+                place = 0
+            read = _of_samples(nodes[own].double(), counts, place)
+            parts.setdefault(path, []).append(read.cpu())
+    blocks = [_scaled(torch.cat(found), there[path[-1]]) for path, found in parts.items()]
+    return np.concatenate(blocks, 1)
 
 
 def _by_path(encoded: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Tensor]]:
@@ -176,23 +223,29 @@ def _by_path(encoded: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Tens
             yield (name,), found
 
 
-def _of_samples(nodes: Tensor, counts: Tensor) -> np.ndarray:
-    """One modality's samples ``[n, d]`` from its nodes ``[N, width]`` and how many each has."""
+def _of_samples(nodes: Tensor, counts: Tensor, place: int) -> Tensor:
+    """One modality of the samples that have it ``[n', d]``: their nodes side by side, so many of
+    each, or (0) their mean.
+
+    Parameters
+    ----------
+    nodes
+        ``[N, width]``.
+    counts
+        Nodes of each sample ``[n]``.
+    """
     there = counts > 0
-    places = counts[there].unique()
-    if len(places) == 1 and int(places) * nodes.shape[1] <= WIDEST:
-        found = nodes.reshape(int(there.sum()), -1).double()
-    else:
-        sample = torch.repeat_interleave(torch.arange(len(counts)), counts)
-        total = torch.zeros(len(counts), nodes.shape[1], dtype=torch.float64)
-        total.index_add_(0, sample, nodes.double())
-        found = total[there] / counts[there].unsqueeze(1)
-    x = np.zeros((len(counts), found.shape[1]))
-    x[there.numpy()] = (found - found.mean(0)).numpy() if len(found) else 0.0
-    size = np.square(x).sum() / len(x)
+    if place:
+        return nodes.reshape(int(there.sum()), place * nodes.shape[1])
+    sample = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    total = nodes.new_zeros(len(counts), nodes.shape[1]).index_add(0, sample, nodes)
+    return total[there] / counts[there].unsqueeze(1)
+
+
+def _scaled(found: Tensor, there: Tensor) -> np.ndarray:
+    """Samples ``[n, d]`` of those that have the modality ``[n', d]``, of a total variance of 1."""
+    x = np.zeros((len(there), found.shape[1]))
+    if len(found):
+        x[there.numpy()] = (found - found.mean(0)).numpy()
+    size = np.square(x).sum() / max(len(found), 1)
     return x / np.sqrt(size) if size > 0 else x
-
-
-def _varies(goal: np.ndarray, there: np.ndarray) -> bool:
-    """Whether a task has labels enough, and of more than one kind."""
-    return int(there.sum()) >= FEWEST and bool(np.ptp(goal[there], axis=0).any())
