@@ -226,7 +226,8 @@ def main() -> None:
             each = [f["estimators"].get(method, {}) for f in found]
             z, rank, worth = (_mean([e.get(k) for e in each])
                               for k in ("z_pearson", "spearman", "worth"))  # fmt: skip
-            rows.append([method, z, rank, None if worth is None else worth / float(oracle)])
+            share = worth / float(oracle) if worth is not None and oracle > 0 else None
+            rows.append([method, z, rank, share])
         print(f"{name}: reliability {_mean([f['reliability'] for f in found]):.2f}")
         print(markdown(["estimator", "z-Pearson", "Spearman", "share of the oracle"], rows))
 

@@ -9,7 +9,7 @@ Measured gains of some groups then fit a Bayesian linear regression
 .. math:: G_j(S) = a + a_j + b\, \bar s_j(S) + \sum_k w_k s_{kj}(S) + \varepsilon,
           \qquad w_k \sim N(0, \tau^2),\ a_j \sim N(0, \rho^2),\ \varepsilon \sim N(0, \sigma^2)
 
-with a flat prior on a, and on b one whose mean and spread are the gains' own spread: few noisy
+with a flat prior on a, and on b one of mean 2 and spread 1, in spreads of the gains: few noisy
 gains must not turn company that is alike into bad company. So with few measurements all families
 weigh the same, and with more those that predict well weigh more; :math:`a_j` is what any company
 does to task j. Fits are averaged over a grid of :math:`\tau, \rho, \sigma`, weighed by marginal
@@ -50,7 +50,7 @@ it the fit foretold 0.59 of other groups' gains (z-Pearson, mean of the six), wi
 """
 
 FLAT = 1e3  # spread of the prior on a, in spreads of the gains
-SLOPE = 1.0  # mean and spread of that on b; fitted to all gains of those six sets it was 1.3 to 3.5
+SLOPE, SLOPE_SPREAD = 2.0, 1.0  # of that on b; all gains of those six sets say 1.6 to 3.6
 RATIOS = np.geomspace(1e-3, 3, 12)  # of tau to the spread of the gains
 LIKELY = 0.3  # spread of the prior on tau, in spreads of the gains
 OWN = (1e-3, 0.3, 1.0)  # of rho to the spread of the gains
@@ -224,7 +224,8 @@ def fit_predictor(
     off = y - SLOPE * scale * x[:, 1]
     fits = []
     for ratio, own, noise in product(RATIOS, OWN, NOISES):
-        drawn = np.array([FLAT, SLOPE, *[ratio] * len(scores), *[own] * gains.shape[1]]) * scale
+        known = [FLAT, SLOPE_SPREAD, *[ratio] * len(scores), *[own] * gains.shape[1]]
+        drawn = np.array(known) * scale
         # y ~ N(X m, X diag(drawn^2) X' + noise^2 I), m but the slope's 0
         spread = (x * drawn**2) @ x.T + (noise * scale) ** 2 * np.eye(len(y))
         _, size = np.linalg.slogdet(spread)

@@ -12,6 +12,7 @@ from gnnfusion.relatedness import combined
 from gnnfusion.relatedness.agreement import company, z_pearson
 from gnnfusion.relatedness.combined import (
     SLOPE,
+    SLOPE_SPREAD,
     _features,
     combine,
     family_scores,
@@ -112,7 +113,7 @@ def test_few_noisy_gains_do_not_turn_an_estimator_round():
         gains = np.where(inside, rng.normal(size=inside.shape), np.nan)
         model = fit_predictor({"gradient": graphs["gradient"]}, inside, gains)
         slopes.append(model.mean[1] / np.nanstd(gains))
-        assert 0 < model.covariance[1, 1] <= (SLOPE * np.nanstd(gains)) ** 2 * 1.01
+        assert 0 < model.covariance[1, 1] <= (SLOPE_SPREAD * np.nanstd(gains)) ** 2 * 1.01
     assert np.mean(slopes) > 0.2
     assert np.mean(np.array(slopes) > 0) > 0.7
     turned = fit_predictor({"gradient": graphs["gradient"]}, inside, gains_of(
@@ -139,7 +140,7 @@ def test_fits_are_averaged_by_how_likely_they_are():
     share = (both.noise**2 - second.noise**2) / (first.noise**2 - second.noise**2)
     x = _features(both.scores, inside)[inside]
     y, scale = gains[inside], gains[inside].std()
-    drawn = scale * np.array([combined.FLAT, SLOPE, 0.1, *[0.3] * COUNT])
+    drawn = scale * np.array([combined.FLAT, SLOPE_SPREAD, 0.1, *[0.3] * COUNT])
 
     def likelihood(noise):
         mean = SLOPE * scale * x[:, 1]
