@@ -153,6 +153,22 @@ def _validate(a: Namespace, run: Run) -> None:
     print(f"validation json: {folder / FILE}")
 
 
+def expected(grouping: Grouping) -> str:
+    """What a fitted split is expected to gain, and what that is worth."""
+    way = "lower" if grouping.value >= 0 else "higher"
+    said = (
+        f"losses {way} by {abs(grouping.value):.1%} (standard error {grouping.error:.1%}) than in "
+        "networks of single tasks, mean over tasks"
+    )
+    if len(grouping.groups) == sum(map(len, grouping.groups)):
+        return said
+    if grouping.value < 0:
+        return f"{said}: rather allow more groups, or train each task alone"
+    if grouping.value < 2 * grouping.error:
+        return f"{said}: too little to rely on, so try both on validation rows"
+    return said
+
+
 def _write_groups(a: Namespace, graph: TaskGraph, fitted: Grouping | None, path: Path) -> None:
     """Write the split by the fit to measured gains, or by the graph where there is none."""
     from gnnfusion.relatedness.grouping import group_tasks
@@ -163,8 +179,7 @@ def _write_groups(a: Namespace, graph: TaskGraph, fitted: Grouping | None, path:
     for number, group in enumerate(found.groups, 1):
         print(f"group {number}: {', '.join(group)}")
     if fitted:
-        print(f"expected from {a.subsets} measured groups and one training: losses lower by "
-              f"{found.value:.1%} (standard error {found.error:.1%}), mean over tasks")  # fmt: skip
+        print(f"expected from {a.subsets} measured groups and one training: {expected(found)}")
     else:
         print(f"worth by these values: {found.value:.4f} a task; none together is 0")
     if not fitted and graph.tested and not graph.edges():

@@ -6,6 +6,8 @@ import pytest
 from small_runs import small_config, small_store
 
 from gnnfusion.cli import main
+from gnnfusion.relate_command import expected
+from gnnfusion.relatedness.grouping import Grouping
 from gnnfusion.relatedness.transfer import Transfer
 from gnnfusion.training.fit import train
 from gnnfusion.training.run import Run
@@ -57,11 +59,28 @@ def test_transfer_is_measured_resumed_and_grouped(made, capsys, tmp_path):
     assert (tmp_path / "o" / "task_graph_transfer.json").is_file()
     split = call(capsys, 0, "relate", made / "run", "--method", "transfer", *words, "--groups", "2")
     assert "5 trainings, 0 to do" in split.err
-    assert "expected from 2 measured groups and one training: losses lower by" in split.out
+    assert "expected from 2 measured groups and one training: losses " in split.out
     assert "(standard error " in split.out
     fitted = json.loads((made / "run" / "groups.json").read_text())
     assert fitted["method"] == "combined, 2 groups measured"
     assert sorted(t for g in fitted["groups"] for t in g) == ["t0", "t1", "t2"]
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "groups", "words", "end"),
+    [
+        (0.06, 0.02, (("a", "b"),), "lower by 6.0% (standard error 2.0%)", "mean over tasks"),
+        (0.03, 0.02, (("a", "b"),), "lower by 3.0% (standard error 2.0%)", "on validation rows"),
+        (-0.18, 0.09, (("a", "b"),), "higher by 18.0% (standard error 9.0%)", "each task alone"),
+        (0.0, 0.0, (("a",), ("b",)), "lower by 0.0% (standard error 0.0%)", "mean over tasks"),
+    ],
+)
+def test_what_a_split_is_expected_to_gain_is_said_with_what_that_is_worth(
+    value, error, groups, words, end
+):
+    said = expected(Grouping(groups, "combined", "", value, error=error))
+    assert words in said
+    assert said.endswith(end)
 
 
 def test_groups_by_what_does_not_measure_training_say_so(made, capsys):
