@@ -117,6 +117,7 @@ def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
         )
         splits = {m: best_split(affinity(graphs[m]), MOST) for m in SPLIT_BY if m in graphs}
         splits[fitted] = model.split(MOST)
+        promised = model.value(splits[fitted])
         if case.known:
             splits["oracle"] = by_factors(case.known["related"] > 0)
         else:
@@ -173,6 +174,7 @@ def study(name: str, data_seed: int, a: argparse.Namespace) -> dict[str, Any]:
         "measured_seeds": min(a.measured_seeds, a.seeds),
         "mean_gain": float(np.nanmean(gains)),
         "oracle_gain": best,
+        "fit_expects": {"gain": promised[0], "standard_error": promised[1]},
         "splits": {m: [[tasks[t] for t in g] for g in split] for m, split in splits.items()},
         "trainings": truth.trainings,
         "training_seconds": truth.seconds,
