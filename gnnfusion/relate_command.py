@@ -160,13 +160,10 @@ def expected(grouping: Grouping) -> str:
         f"losses {way} by {abs(grouping.value):.1%} (standard error {grouping.error:.1%}) than in "
         "networks of single tasks, mean over tasks"
     )
-    if len(grouping.groups) == sum(map(len, grouping.groups)):
+    alone = all(len(group) == 1 for group in grouping.groups)
+    if alone or grouping.value >= 2 * grouping.error:
         return said
-    if grouping.value < 0:
-        return f"{said}: rather allow more groups, or train each task alone"
-    if grouping.value < 2 * grouping.error:
-        return f"{said}: too little to rely on, so try both on validation rows"
-    return said
+    return f"{said}: too little to rely on, so compare both on validation rows"
 
 
 def _write_groups(a: Namespace, graph: TaskGraph, fitted: Grouping | None, path: Path) -> None:
