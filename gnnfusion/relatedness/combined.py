@@ -223,14 +223,16 @@ def fit_predictor(
     scale = max(float(y.std()), 1e-12)
     off = y - SLOPE * scale * x[:, 1]
     fits = []
-    for ratio, own, noise in product(RATIOS, OWN, NOISES):
+    for ratio, own in product(RATIOS, OWN):
         known = [FLAT, SLOPE_SPREAD, *[ratio] * len(scores), *[own] * gains.shape[1]]
         drawn = np.array(known) * scale
         # y ~ N(X m, X diag(drawn^2) X' + noise^2 I), m but the slope's 0
-        spread = (x * drawn**2) @ x.T + (noise * scale) ** 2 * np.eye(len(y))
-        _, size = np.linalg.slogdet(spread)
-        fitness = -0.5 * (size + off @ np.linalg.solve(spread, off) + (ratio / LIKELY) ** 2)
-        fits.append((fitness, drawn, noise * scale))
+        size, axes = np.linalg.eigh((x * drawn**2) @ x.T)
+        along = np.square(off @ axes)
+        for noise in NOISES:
+            spread = np.maximum(size, 0) + (noise * scale) ** 2
+            misfit = np.log(spread).sum() + (along / spread).sum()
+            fits.append((-0.5 * (misfit + (ratio / LIKELY) ** 2), drawn, noise * scale))
     best = max(fitness for fitness, *_ in fits)
     weights, means, covariances, variances = [], [], [], []
     for fitness, drawn, sigma in fits:
