@@ -224,8 +224,8 @@ def fit_predictor(
     off = y - SLOPE * scale * x[:, 1]
     fits = []
     for ratio, own in product(RATIOS, OWN):
-        known = [FLAT, SLOPE_SPREAD, *[ratio] * len(scores), *[own] * gains.shape[1]]
-        drawn = np.array(known) * scale
+        believed = [FLAT, SLOPE_SPREAD, *[ratio] * len(scores), *[own] * gains.shape[1]]
+        drawn = np.array(believed) * scale
         # y ~ N(X m, X diag(drawn^2) X' + noise^2 I), m but the slope's 0
         size, axes = np.linalg.eigh((x * drawn**2) @ x.T)
         along = np.square(off @ axes)

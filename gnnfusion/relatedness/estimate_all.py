@@ -54,7 +54,7 @@ def estimate_all(
     for method in methods:
         start = time.perf_counter()
         try:
-            known = rows if method == "combined" else rows_for(method, store, rows)
+            known = rows_for(method, store, rows)
             graph = estimate_run(run, store, method, known, seed, device, progress)
         except UsageError as error:
             found.left_out[method] = str(error)

@@ -147,7 +147,7 @@ def measured_rows(
 
 def rows_for(method: str, store: GraphStore, held_out: Tensor) -> Tensor:
     """Rows that a method reads where others read those held out: see `reads_training_rows`."""
-    if not ESTIMATORS[method].reads_training_rows:
+    if not METHODS[method].reads_training_rows:
         return held_out
     return torch.cat([store.rows("train", "valid"), held_out]).unique()
 
@@ -204,14 +204,11 @@ def _controlled(
             probes = probes_of_weights(network, store, run.config.batch_size, seed)
         return estimate(method, network, store, rows, seed, probes)
 
-    if needs == "labels":
-        return replace(graph, controls=run_controls(graph, None, store, rows, seed, again))
-    passed = rows
+    network, passed = None if needs == "labels" else run.network(device), rows
     if needs == "encoders":  # what cuts cost is read off rows that the network has not learned
-        learned = store.rows("train", *(("valid",) if run.config.refit else ()))
+        learned = store.rows("train", "valid") if run.config.refit else store.rows("train")
         held_out = rows[~torch.isin(rows, learned)]
         passed = held_out if len(held_out) else rows
-    network = run.network(device)
     return replace(graph, controls=run_controls(graph, network, store, passed, seed, again))
 
 
